@@ -1,0 +1,75 @@
+"""Files that are either whole or absent: written beside their place, synced, renamed, and known by their SHA-256."""
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tinytale.errors import TaleError
+
+PARTIAL = ".partial"
+"""Suffix of a file or folder that is still being written; a reader never looks at one."""
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut. Windows syncs folders by itself and refuses to open them."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `path` whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder.
+
+    Raises:
+        TaleError: the disk refuses (full, read-only); what lay at `path` before is still there.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise TaleError(f"cannot write {path}: {error.strerror}; what was there before is unchanged") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with `\\n` line ends, whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON, keys in the order given, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        TaleError: the file is missing, is not UTF-8 or is not JSON; the message names it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TaleError(f"{path} is missing") from error
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise TaleError(f"{path} cannot be read as JSON: {error}") from error
