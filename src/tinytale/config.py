@@ -1,0 +1,307 @@
+"""The settings of a model and of its training: frozen dataclasses, checked when made, to and from TOML."""
+
+import dataclasses
+import difflib
+import json
+import math
+import sys
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from tinytale.errors import UsageError
+
+Settings = TypeVar("Settings")
+
+
+def _require(valid: bool, section: Any, name: str, expected: str) -> None:
+    if not valid:
+        value = getattr(section, name)
+        raise UsageError(f"{type(section).__name__}.{name} is {value!r}; expected {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The architecture: everything that decides the shapes and the function of the network, and nothing else."""
+
+    vocab_size: int = 50_257
+    """Tokens in the vocabulary; training always takes it from the dataset."""
+    context_length: int = 1024
+    """Positions: the longest text, in tokens, that the model can look at."""
+    layers: int = 12
+    """Residual blocks."""
+    heads: int = 12
+    """Attention heads in each block; they share the width evenly."""
+    width: int = 768
+    """Size of the residual stream (the embedding)."""
+    dropout: float = 0.0
+    """Probability of dropping an activation: embeddings, attention weights, both sub-layer outputs."""
+    norm: Literal["pre", "post"] = "pre"
+    """LayerNorm before each sub-layer (GPT-2) or after the residual sum (the original Transformer)."""
+    positions: Literal["learned", "sinusoidal"] = "learned"
+    """Learned position embeddings (GPT-2) or fixed sinusoids (the original Transformer)."""
+    layer_norm_epsilon: float = 1e-5
+    """Added to the variance inside LayerNorm."""
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "context_length", "layers", "heads", "width"):
+            _require(1 <= getattr(self, name) <= 2**24, self, name, "a whole number from 1 to 2**24")
+        _require(
+            self.width % self.heads == 0,
+            self,
+            "heads",
+            f"a divisor of the width {self.width} (each head gets an equal share)",
+        )
+        _require(0 <= self.dropout < 1, self, "dropout", "a probability of at least 0 and below 1")
+        _require(self.norm in ("pre", "post"), self, "norm", "'pre' or 'post'")
+        _require(self.positions in ("learned", "sinusoidal"), self, "positions", "'learned' or 'sinusoidal'")
+        _require(
+            self.positions == "learned" or self.width % 2 == 0,
+            self,
+            "width",
+            "an even number with sinusoidal positions",
+        )
+        _require(0 < self.layer_norm_epsilon < 1, self, "layer_norm_epsilon", "a number above 0 and below 1")
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.width // self.heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which tokens the model sees, and in what portions."""
+
+    folder: str = ""
+    """The dataset folder, as typed; `train` fills it in."""
+    digest: str = ""
+    """SHA-256 that names the dataset's content; `train` fills it in."""
+    batch_size: int = 32
+    """Sequences in one optimiser step."""
+    micro_batch_size: int | None = None
+    """Sequences that go through the model at once; gradients accumulate over the batch. Default: the whole batch."""
+    sequence_length: int | None = None
+    """Tokens in a training sequence. Default: the model's context length."""
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, self, "batch_size", "a whole number of at least 1")
+        micro = self.micro_batch_size
+        _require(
+            micro is None or (micro >= 1 and self.batch_size % micro == 0),
+            self,
+            "micro_batch_size",
+            f"a divisor of the batch size {self.batch_size}",
+        )
+        _require(self.sequence_length is None or self.sequence_length >= 1, self, "sequence_length", "at least 1 token")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """Which optimiser moves which weights, how far, and the course of the learning rate."""
+
+    algorithm: Literal["adamw", "muon"] = "adamw"
+    """AdamW for every weight (the classic choice), or Muon for the blocks' matrices and AdamW for the rest."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW."""
+    matrix_learning_rate: float = 0.02
+    """Peak learning rate of Muon."""
+    matrix_momentum: float = 0.95
+    """Decay rate of Muon's moving average of gradients."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Shape of the decay after the warm-up."""
+    warmup_steps: int = 100
+    """Steps over which the rate climbs linearly from 0 to its peak."""
+    final_fraction: float = 0.1
+    """The rate at the last step, as a fraction of the peak."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Decay rates of AdamW's two moving averages."""
+    epsilon: float = 1e-8
+    """Added to AdamW's denominator."""
+    weight_decay: float = 0.1
+    """AdamW's decoupled decay of matrices and embeddings; gains and biases are never decayed."""
+    clip_norm: float = 1.0
+    """Largest norm of the whole gradient; 0 turns clipping off."""
+
+    def __post_init__(self) -> None:
+        _require(self.algorithm in ("adamw", "muon"), self, "algorithm", "'adamw' or 'muon'")
+        _require(self.learning_rate > 0, self, "learning_rate", "a number above 0")
+        _require(self.matrix_learning_rate > 0, self, "matrix_learning_rate", "a number above 0")
+        _require(0 <= self.matrix_momentum < 1, self, "matrix_momentum", "a number of at least 0 and below 1")
+        _require(
+            self.schedule in ("cosine", "linear", "constant"), self, "schedule", "'cosine', 'linear' or 'constant'"
+        )
+        _require(self.warmup_steps >= 0, self, "warmup_steps", "a whole number of at least 0")
+        _require(0 <= self.final_fraction <= 1, self, "final_fraction", "a fraction between 0 and 1")
+        _require(all(0 <= beta < 1 for beta in self.betas), self, "betas", "two numbers of at least 0 and below 1")
+        _require(self.epsilon > 0, self, "epsilon", "a number above 0")
+        _require(self.weight_decay >= 0, self, "weight_decay", "a number of at least 0")
+        _require(self.clip_norm >= 0, self, "clip_norm", "a number of at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How long to train, on what, and how often to look and to save."""
+
+    epochs: float = 1.0
+    """Passes over the train split; `max_steps` overrides it."""
+    max_steps: int | None = None
+    """Optimiser steps in all. Default: as many as the epochs need."""
+    seed: int = 0
+    """Seed of the initial weights, the data order and dropout."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes CUDA, then MPS, then the CPU."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of matrix products; weights and optimiser stay float32. auto takes bfloat16 where the hardware multiplies it."""
+    kernels: Literal["fused", "textbook"] = "fused"
+    """torch's fused attention, LayerNorm and GELU, or the same written out as formulas."""
+    compile: bool = False
+    """Compile the model with torch.compile: up to a minute at the start, then faster steps."""
+    evaluate_every: int = 250
+    """Steps between evaluations on the dev split; the last step is always evaluated."""
+    evaluate_tokens: int = 131_072
+    """Tokens of the dev split in each of these evaluations; 0 means all."""
+    checkpoint_seconds: float = 60.0
+    """A checkpoint is written at the first step after this many seconds, and at every evaluation."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints that stay, beside the best one."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.epochs < math.inf, self, "epochs", "a number above 0")
+        _require(self.max_steps is None or self.max_steps >= 1, self, "max_steps", "a whole number of at least 1")
+        _require(0 <= self.seed < 2**63, self, "seed", "a whole number of at least 0 and below 2**63")
+        _require(self.device in ("auto", "cpu", "cuda", "mps"), self, "device", "'auto', 'cpu', 'cuda' or 'mps'")
+        _require(
+            self.precision in ("auto", "float32", "bfloat16"), self, "precision", "'auto', 'float32' or 'bfloat16'"
+        )
+        _require(self.kernels in ("fused", "textbook"), self, "kernels", "'fused' or 'textbook'")
+        _require(self.evaluate_every >= 1, self, "evaluate_every", "a whole number of at least 1")
+        _require(self.evaluate_tokens >= 0, self, "evaluate_tokens", "a whole number of at least 0")
+        _require(self.checkpoint_seconds >= 0, self, "checkpoint_seconds", "a number of at least 0")
+        _require(self.keep_checkpoints >= 1, self, "keep_checkpoints", "a whole number of at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that a training run is made from; the run folder holds it as `config.toml`."""
+
+    recipe: str = ""
+    """Name of the recipe that it began as."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.sequence_length > self.model.context_length:
+            raise UsageError(
+                f"DataConfig.sequence_length is {self.sequence_length}, but the model has {self.model.context_length}"
+                f" positions; shorten it, or raise model.context_length"
+            )
+
+    @property
+    def sequence_length(self) -> int:
+        """Tokens in a training sequence."""
+        return self.data.sequence_length or self.model.context_length
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one optimiser step learns from."""
+        return self.data.batch_size * self.sequence_length
+
+    def to_toml(self) -> str:
+        """Write as TOML; `from_toml` gives an equal config back."""
+        values = dataclasses.asdict(self)
+        lines = [f"{key} = {_toml_value(value)}" for key, value in values.items() if not isinstance(value, dict)]
+        for section, content in values.items():
+            if isinstance(content, dict):
+                lines += ["", f"[{section}]"]
+                lines += [f"{key} = {_toml_value(value)}" for key, value in content.items() if value is not None]
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_toml(cls, path: Path) -> "TrainConfig":
+        """Read a whole config from a TOML file.
+
+        Raises:
+            UsageError: the file cannot be read, is not TOML, or holds an unknown or impossible setting.
+        """
+        return override(cls(), read_toml(path), where=str(path))
+
+
+def override(settings: Settings, changes: Mapping[str, Any], where: str = "") -> Settings:
+    """A copy of `settings` (a config dataclass) with `changes` (nested mappings by field name) applied.
+
+    Raises:
+        UsageError: an unknown field (the nearest known one is named) or a value of the wrong type, from `where`.
+    """
+    prefix = f"{where}: " if where else ""
+    kinds = typing.get_type_hints(type(settings))
+    values = {}
+    for name, value in changes.items():
+        if name not in kinds:
+            close = difflib.get_close_matches(name, kinds, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(kinds)}"
+            raise UsageError(f"{prefix}{type(settings).__name__} has no field {name!r}; {hint}")
+        current = getattr(settings, name)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise UsageError(f"{prefix}{name} is {value!r}; expected a section of settings")
+            values[name] = override(current, value, where)
+        else:
+            values[name] = _typed(value, kinds[name], f"{prefix}{type(settings).__name__}.{name}")
+    return dataclasses.replace(settings, **values)  # pyright: ignore[reportArgumentType]
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        UsageError: it is missing, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} does not exist; expected a TOML file of settings") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read as TOML: {error}") from error
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Every field that differs between two configs of one kind, as `section.field: old -> new`."""
+    found = []
+    for item in dataclasses.fields(old):
+        before, after = getattr(old, item.name), getattr(new, item.name)
+        if dataclasses.is_dataclass(before):
+            found += differences(before, after, f"{prefix}{item.name}.")
+        elif before != after:
+            found.append(f"{prefix}{item.name}: {before!r} -> {after!r}")
+    return found
+
+
+def _typed(value: Any, kind: Any, name: str) -> Any:
+    """`value` as a field's annotated type; a whole number may stand for a float, and a list for a tuple."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    for option in options:
+        origin = typing.get_origin(option)
+        if origin is Literal and value in typing.get_args(option) and isinstance(value, str):
+            return value
+        if origin is tuple and isinstance(value, list | tuple) and len(value) == len(typing.get_args(option)):
+            return tuple(_typed(item, part, name) for item, part in zip(value, typing.get_args(option), strict=True))
+        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            if abs(value) <= sys.float_info.max:
+                return float(value)
+            continue
+        if isinstance(option, type) and type(value) is option and option is not float:
+            return value
+    expected = " or ".join(getattr(o, "__name__", str(o)) if typing.get_origin(o) is None else str(o) for o in options)
+    raise UsageError(f"{name} is {value!r}; expected {expected.replace('typing.', '')}")
+
+
+def _toml_value(value: Any) -> str:
+    """A setting as a TOML value: JSON's strings, numbers and lists are TOML's too, except for the delete character."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,1 @@
+"""GPT-2, written out; knows only its config."""

@@ -1,0 +1,216 @@
+"""A GPT-2 folder in Hugging Face's layout, `config.json` and `model.safetensors`, without transformers.
+
+`transformers` stores GPT-2's matrices the other way round (its Conv1D is a transposed linear layer) and under OpenAI's
+names; the table below is the whole difference. A variant that GPT-2 does not have (post-norm, sinusoids) is saved in
+the same layout but with `model_type: tinytale`, so that no other program loads it as something that it is not.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tinytale.config import ModelConfig, override
+from tinytale.errors import TaleError, UsageError
+from tinytale.files import read_json, write_bytes, write_json
+from tinytale.model.attention import Kernels
+from tinytale.model.gpt2 import GPT2
+
+NAMES = (
+    # ours                           Hugging Face's      transposed
+    ("embedding.weight_VC", "wte.weight", False),
+    ("positions.weight_TC", "wpe.weight", False),
+    ("final_norm.gain_C", "ln_f.weight", False),
+    ("final_norm.bias_C", "ln_f.bias", False),
+    ("blocks.{}.norm1.gain_C", "h.{}.ln_1.weight", False),
+    ("blocks.{}.norm1.bias_C", "h.{}.ln_1.bias", False),
+    ("blocks.{}.attention.qkv.weight", "h.{}.attn.c_attn.weight", True),
+    ("blocks.{}.attention.qkv.bias", "h.{}.attn.c_attn.bias", False),
+    ("blocks.{}.attention.output.weight", "h.{}.attn.c_proj.weight", True),
+    ("blocks.{}.attention.output.bias", "h.{}.attn.c_proj.bias", False),
+    ("blocks.{}.norm2.gain_C", "h.{}.ln_2.weight", False),
+    ("blocks.{}.norm2.bias_C", "h.{}.ln_2.bias", False),
+    ("blocks.{}.feed_forward.expand.weight", "h.{}.mlp.c_fc.weight", True),
+    ("blocks.{}.feed_forward.expand.bias", "h.{}.mlp.c_fc.bias", False),
+    ("blocks.{}.feed_forward.output.weight", "h.{}.mlp.c_proj.weight", True),
+    ("blocks.{}.feed_forward.output.bias", "h.{}.mlp.c_proj.bias", False),
+)
+_OURS = {ours: (theirs, transposed) for ours, theirs, transposed in NAMES}
+_NOT_WEIGHTS = re.compile(r"^(h\.\d+\.attn\.(bias|masked_bias)|lm_head\.weight)$")
+"""What old GPT-2 files hold besides weights: causal masks, and the output layer, which is the embedding again."""
+
+
+def hugging_face_name(name: str) -> tuple[str, bool]:
+    """The name of our parameter in a GPT-2 file (without its `transformer.` prefix), and whether it lies transposed."""
+    layer = re.search(r"\d+", name)
+    theirs, transposed = _OURS[re.sub(r"\d+", "{}", name, count=1) if name.startswith("blocks.") else name]
+    return theirs.format(layer[0] if layer else ""), transposed
+
+
+def is_gpt2(config: ModelConfig) -> bool:
+    """Whether GPT-2 as published computes the same function, so that every program may load the weights."""
+    return config.norm == "pre" and config.positions == "learned"
+
+
+def hugging_face_config(config: ModelConfig, end_of_text: int, dtype: torch.dtype) -> dict[str, Any]:
+    """The content of `config.json`."""
+    published = is_gpt2(config)
+    own = {} if published else {"norm": config.norm, "positions": config.positions}
+    return {
+        "architectures": ["GPT2LMHeadModel" if published else "TinytaleGPT2"],
+        "model_type": "gpt2" if published else "tinytale",
+        "activation_function": "gelu_new",
+        "vocab_size": config.vocab_size,
+        "n_positions": config.context_length,
+        "n_embd": config.width,
+        "n_layer": config.layers,
+        "n_head": config.heads,
+        "embd_pdrop": config.dropout,
+        "attn_pdrop": config.dropout,
+        "resid_pdrop": config.dropout,
+        "layer_norm_epsilon": config.layer_norm_epsilon,
+        "initializer_range": 0.02,
+        "tie_word_embeddings": True,
+        "bos_token_id": end_of_text,
+        "eos_token_id": end_of_text,
+        "dtype": str(dtype).removeprefix("torch."),
+        **own,
+    }
+
+
+def save_model(
+    folder: Path, model: GPT2, end_of_text: int, tokenizer_json: bytes | None = None, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a GPT-2 folder that `transformers.GPT2LMHeadModel.from_pretrained` loads with equal logits.
+
+    Args:
+        folder: made if it does not exist; files in it are replaced one by one, each whole.
+        model: the weights to save; they stay as they are.
+        end_of_text: id of the token that begins and ends every story.
+        tokenizer_json: content of the tokenizer's own file, saved beside the weights.
+        dtype: number format of the saved weights.
+
+    Raises:
+        TaleError: the disk refuses.
+    """
+    weights = {}
+    for name, parameter in model.state_dict().items():
+        theirs, transposed = hugging_face_name(name)
+        weights[f"transformer.{theirs}"] = (parameter.T if transposed else parameter).to("cpu", dtype).contiguous()
+    write_bytes(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
+    if tokenizer_json is not None:
+        write_bytes(folder / "tokenizer.json", tokenizer_json)
+        end = "<|endoftext|>"
+        write_json(
+            folder / "tokenizer_config.json",
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "model_max_length": model.config.context_length,
+                "clean_up_tokenization_spaces": False,
+                "bos_token": end,
+                "eos_token": end,
+                "unk_token": end,
+            },
+        )
+    write_json(
+        folder / "generation_config.json", {"bos_token_id": end_of_text, "eos_token_id": end_of_text, "do_sample": True}
+    )
+    write_json(folder / "config.json", hugging_face_config(model.config, end_of_text, dtype))
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The architecture that a GPT-2 folder's `config.json` describes.
+
+    Raises:
+        TaleError: it is not a GPT-2, or one with an option that this model does not have; the message names it.
+    """
+    path = folder / "config.json"
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("model_type") not in ("gpt2", "tinytale"):
+        kind = content.get("model_type") if isinstance(content, dict) else type(content).__name__
+        raise TaleError(f"{path} describes a model of type {kind!r}; expected 'gpt2'")
+    own = content["model_type"] == "tinytale"
+    width = content.get("n_embd", 768)
+    expected = {
+        "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+        "n_inner": (None, 4 * width if isinstance(width, int) else None),
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+        "add_cross_attention": (False,),
+        "tie_word_embeddings": (True,),
+    }
+    for name, values in expected.items():
+        if content.get(name, values[0]) not in values:
+            raise TaleError(f"{path}: {name} is {content[name]!r}; expected {values[0]!r}, as in GPT-2")
+    settings = {
+        "vocab_size": content.get("vocab_size", 50_257),
+        "context_length": content.get("n_positions", 1024),
+        "layers": content.get("n_layer", 12),
+        "heads": content.get("n_head", 12),
+        "width": width,
+        "dropout": content.get("resid_pdrop", 0.1),
+        "layer_norm_epsilon": content.get("layer_norm_epsilon", 1e-5),
+        "norm": content.get("norm", "pre") if own else "pre",
+        "positions": content.get("positions", "learned") if own else "learned",
+    }
+    try:
+        return override(ModelConfig(), settings)
+    except UsageError as error:
+        raise TaleError(f"{path}: {error}") from error
+
+
+def load_model(folder: Path, kernels: Kernels = "fused", dtype: torch.dtype = torch.float32) -> GPT2:
+    """Read a GPT-2 folder: ours, or any in Hugging Face's layout with its weights in one `model.safetensors`.
+
+    Returns the model in evaluation mode, on the CPU, in `dtype`.
+
+    Raises:
+        TaleError: a file is missing or damaged, or the weights are not those that `config.json` describes.
+    """
+    config = read_config(folder)
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        pickled = sorted(item.name for item in folder.glob("*.bin")) + sorted(item.name for item in folder.glob("*.pt"))
+        found = f"; {pickled[0]} is a pickle, which is never opened: save it as safetensors first" if pickled else ""
+        raise TaleError(f"{path} is missing{found}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            theirs = {name.removeprefix("transformer."): name for name in file.keys()}  # noqa: SIM118
+            layers = {name.split(".")[1] for name in theirs if name.startswith("h.")}
+            if len(layers) != config.layers:
+                raise TaleError(f"{path} holds {len(layers)} layers; config.json says {config.layers}")
+            with torch.device("meta"):
+                model = GPT2(config, kernels)
+            weights = {}
+            for name, parameter in model.state_dict().items():
+                wanted, transposed = hugging_face_name(name)
+                if wanted not in theirs:
+                    raise TaleError(f"{path} lacks {wanted}, which config.json calls for")
+                weights[name] = _matching(file, theirs.pop(wanted), transposed, parameter.shape, path).to(dtype)
+    except (SafetensorError, OSError) as error:
+        raise TaleError(f"{path} cannot be read as safetensors: {error}") from error
+    strangers = [name for name in theirs if not _NOT_WEIGHTS.match(name)]
+    if strangers:
+        raise TaleError(f"{path} holds {strangers[0]}, which GPT-2 does not have")
+    model.load_state_dict(weights, assign=True)
+    return model.requires_grad_(True).eval()
+
+
+def _matching(file: Any, name: str, transposed: bool, shape: torch.Size, path: Path) -> Tensor:
+    stored = tuple(file.get_slice(name).get_shape())
+    if stored != (tuple(reversed(shape)) if transposed else tuple(shape)):
+        raise TaleError(f"{path}: {name} has shape {stored}, which is not the shape that config.json calls for")
+    tensor = file.get_tensor(name)
+    return tensor.T.contiguous() if transposed else tensor
+
+
+def end_of_text_of(folder: Path) -> int:
+    """The id of the token that begins and ends every story, as `config.json` names it."""
+    value = read_json(folder / "config.json").get("eos_token_id")
+    if type(value) is not int:
+        raise TaleError(f"{folder / 'config.json'}: eos_token_id is {value!r}; expected a token's id")
+    return value
