@@ -1,0 +1,84 @@
+"""Scoring a model on a stream, and the results file that a run folder keeps for each dataset."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from tinytale.console import progress_bar
+from tinytale.errors import TaleError
+from tinytale.evaluation.perplexity import nats_from_story_starts, nats_in_windows, story_bounds, summarise
+from tinytale.evaluation.stream import Stream
+from tinytale.files import read_json, write_json
+from tinytale.model.gpt2 import GPT2
+
+VIEWS = {
+    "stories": "each story from its start",
+    "windows": "contiguous windows, one context long",
+}
+
+
+def score(model: GPT2, stream: Stream, end_of_text: int, bytes_per_token: np.ndarray) -> dict[str, Any]:
+    """Score every token of a stream once in each of the two views, with progress on the console.
+
+    Raises:
+        TaleError: the stream holds no story, or the model's numbers are not finite.
+    """
+    bounds = story_bounds(stream.tokens_N, end_of_text)
+    byte_lengths_N = bytes_per_token[stream.tokens_N]
+    targets = len(stream.tokens_N) - 1
+    with progress_bar("token") as bar:
+
+        def task(view: str) -> Any:
+            handle = bar.add_task(f"{stream.split}: {VIEWS[view]}", total=targets)
+            return lambda tokens: bar.advance(handle, tokens)
+
+        nats = {
+            "stories": nats_from_story_starts(model, stream.tokens_N, bounds, task("stories")),
+            "windows": nats_in_windows(model, stream.tokens_N, task("windows")),
+        }
+    if not all(np.isfinite(nats_N).all() for nats_N in nats.values()):
+        raise TaleError("the model gives logits that are not finite: its weights are damaged, or its training diverged")
+    return {
+        "data": stream.name,
+        "digest": stream.digest,
+        "split": stream.split,
+        "stories": len(bounds) - 1,
+        "tokens_scored": targets,
+        "bytes": int(byte_lengths_N.sum()),
+        "context_length": model.config.context_length,
+        "views": {view: asdict(summarise(nats_N, bounds, byte_lengths_N)) for view, nats_N in nats.items()},
+    }
+
+
+def save_results(folder: Path, result: dict[str, Any]) -> Path:
+    """Put a result into the folder's file for its dataset, beside those of its other splits.
+
+    Raises:
+        TaleError: the disk refuses, or the file there is damaged.
+    """
+    path = folder / f"{result['digest'][:16]}.json"
+    earlier = read_json(path) if path.is_file() else {}
+    write_json(path, {**earlier, result["split"]: result})
+    return path
+
+
+def results_table(result: dict[str, Any]) -> Table:
+    """The two views side by side, for a person."""
+    table = Table(
+        title=f"{result['data']}, {result['split']}: {result['stories']:,} stories, {result['bytes']:,} bytes"
+    )
+    for heading in ("view", "loss (nats/token)", "perplexity", "bits per byte", "95% interval"):
+        table.add_column(heading, justify="left" if heading == "view" else "right")
+    for view, figures in result["views"].items():
+        low, high = figures["interval_95"]
+        table.add_row(
+            VIEWS[view],
+            f"{figures['loss']:.4f}",
+            f"{figures['perplexity']:.3f}",
+            f"{figures['bits_per_byte']:.4f}",
+            f"{low:.4f} to {high:.4f}",
+        )
+    return table

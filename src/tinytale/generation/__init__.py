@@ -1,0 +1,1 @@
+"""Telling stories: samplers, and decoding with a cache."""

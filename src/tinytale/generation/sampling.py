@@ -1,0 +1,72 @@
+"""Samplers: small pure functions from logits to logits, composed; and the draw at the end.
+
+Letters of shapes: V vocabulary.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tinytale.errors import UsageError
+
+Sampler = Callable[[Float[Tensor, " V"]], Float[Tensor, " V"]]
+
+
+def temperature(value: float) -> Sampler:
+    r"""Divide the logits by `value`: below 1 the likely tokens gain, above 1 the unlikely ones."""
+    if not 0 < value < math.inf:
+        raise UsageError(f"temperature is {value}; expected a number above 0 (for the most likely token, use greedy)")
+    # From the highest logit down and in float64: however small the value, nothing overflows.
+    return lambda logits_V: ((logits_V - logits_V.max()).double() / value).to(logits_V.dtype)
+
+
+def top_k(count: int) -> Sampler:
+    """Keep the `count` most likely tokens (Fan et al., 2018), and any that tie with the last of them."""
+    if count < 1:
+        raise UsageError(f"top-k is {count}; expected at least 1 token")
+
+    def keep(logits_V: Tensor) -> Tensor:
+        least = logits_V.topk(min(count, logits_V.shape[-1])).values[-1]
+        return logits_V.masked_fill(logits_V < least, -math.inf)
+
+    return keep
+
+
+def top_p(mass: float) -> Sampler:
+    """Keep the smallest set of most likely tokens whose probabilities reach `mass` (Holtzman et al., 2020)."""
+    if not 0 < mass <= 1:
+        raise UsageError(f"top-p is {mass}; expected a probability above 0 and at most 1")
+    if mass == 1:
+        return lambda logits_V: logits_V  # rounding must not cut off the least likely
+
+    def keep(logits_V: Tensor) -> Tensor:
+        sorted_V, order_V = logits_V.double().sort(descending=True)
+        probabilities = sorted_V.softmax(dim=-1)
+        reached_before = probabilities.cumsum(dim=-1) - probabilities >= mass
+        return logits_V.masked_fill(torch.zeros_like(reached_before).scatter(0, order_V, reached_before), -math.inf)
+
+    return keep
+
+
+def compose(*samplers: Sampler) -> Sampler:
+    """Apply samplers one after another, the first first."""
+
+    def composed(logits_V: Tensor) -> Tensor:
+        for sampler in samplers:
+            logits_V = sampler(logits_V)
+        return logits_V
+
+    return composed
+
+
+def draw(logits_V: Float[Tensor, " V"], generator: torch.Generator) -> int:
+    """One token, each with the probability that the softmax of its logit gives it."""
+    return int(torch.multinomial(logits_V.softmax(dim=-1), 1, generator=generator))
+
+
+def most_likely(logits_V: Float[Tensor, " V"], generator: torch.Generator | None = None) -> int:
+    """The token with the highest logit: greedy decoding."""
+    return int(logits_V.argmax())

@@ -1,0 +1,161 @@
+"""Checkpoints: weights, optimiser and counters in a folder that is whole or absent, every byte known by its hash.
+
+Nothing else has to be kept: the data order and dropout are functions of the seed and the step.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from tinytale.errors import TaleError
+from tinytale.files import PARTIAL, read_json, sync_folder
+from tinytale.model.gpt2 import GPT2
+from tinytale.runs import RunFolder
+from tinytale.training.optim import Optimiser
+
+MODEL, OPTIMISER, STATE = "model.safetensors", "optimiser.safetensors", "state.json"
+
+
+@dataclass
+class Progress:
+    """How far a run has come: what a checkpoint remembers besides tensors."""
+
+    step: int = 0
+    """Optimiser steps done."""
+    seconds: float = 0.0
+    """Time spent in all, over interruptions."""
+    best_step: int = 0
+    """The step whose weights scored best on the dev split; 0 before the first evaluation."""
+    best_loss: float | None = None
+    """Their dev loss, in nats a token."""
+    skipped: int = 0
+    """Updates refused because the loss or the gradient was not finite."""
+
+
+def save_checkpoint(run: RunFolder, model: GPT2, optimiser: Optimiser, progress: Progress) -> Path:
+    """Write the checkpoint of `progress.step` beside its place, sync it, rename it. It counts once `latest` names it.
+
+    Raises:
+        TaleError: the disk refuses; earlier checkpoints are untouched.
+    """
+    final = run.checkpoint(progress.step)
+    partial = final.with_name(final.name + PARTIAL)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    moments = {name: tensor.detach().cpu().contiguous() for name, tensor in optimiser.state().items()}
+    contents = {MODEL: save_tensors(weights), OPTIMISER: save_tensors(moments)}
+    try:
+        for leftover in run.unfinished():
+            shutil.rmtree(leftover)
+        partial.mkdir(parents=True)
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        state = {"progress": asdict(progress), "files": hashes}
+        contents[STATE] = json.dumps(state | {"seal": _seal(state)}, indent=2).encode()
+        for name, content in contents.items():
+            with (partial / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        sync_folder(partial)
+        partial.rename(final)
+        sync_folder(run.checkpoints)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise TaleError(
+            f"cannot write the checkpoint {final}: {error.strerror}; earlier checkpoints are intact"
+        ) from error
+    return final
+
+
+def prune_checkpoints(run: RunFolder, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints, and the one that `best` names.
+
+    Raises:
+        TaleError: the disk refuses.
+    """
+    best = run.pointer("best")
+    for step in run.steps()[:-keep]:
+        if step != best:
+            _delete(run.checkpoint(step))
+
+
+def discard_beyond(run: RunFolder, progress: Progress) -> None:
+    """Delete the checkpoints after `progress`, which `latest` does not know, and let `best` forget them.
+
+    They are of a save that was killed, or of a course that the person has left: the steps are done again, perhaps with
+    another number of steps in all, and must not meet them.
+
+    Raises:
+        TaleError: the disk refuses.
+    """
+    if progress.best_step and run.checkpoint(progress.best_step).is_dir():
+        run.point("best", progress.best_step)
+    else:
+        (run.path / "best").unlink(missing_ok=True)
+    for step in run.steps():
+        if step > progress.step:
+            _delete(run.checkpoint(step))
+
+
+def _delete(checkpoint: Path) -> None:
+    """Rename, then delete: a kill on the way leaves no half checkpoint."""
+    try:
+        renamed = checkpoint.rename(checkpoint.with_name(checkpoint.name + PARTIAL))
+        shutil.rmtree(renamed)
+    except OSError as error:
+        raise TaleError(f"cannot delete the checkpoint {checkpoint}: {error.strerror}") from error
+
+
+def load_checkpoint(run: RunFolder, step: int, model: GPT2, optimiser: Optimiser | None = None) -> Progress:
+    """Put a checkpoint's tensors into `model` and `optimiser`, after checking every byte.
+
+    Raises:
+        TaleError: a file is missing, cut or altered (it is named), or the tensors are not this model's.
+    """
+    folder = run.checkpoint(step)
+    state = read_json(folder / STATE)
+    seal = state.pop("seal", None) if isinstance(state, dict) else None
+    if seal is None or seal != _seal(state) or state["progress"]["step"] != step:
+        raise TaleError(f"{folder / STATE} has been altered, or is of another checkpoint; {_way_out(run, step)}")
+    weights = _checked(run, step, MODEL, state["files"][MODEL])
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise TaleError(f"{folder / MODEL} is not a checkpoint of this model: {error}") from error
+    if optimiser is not None:
+        optimiser.load_state(_checked(run, step, OPTIMISER, state["files"][OPTIMISER]))
+    return Progress(**state["progress"])
+
+
+def _checked(run: RunFolder, step: int, name: str, expected: str) -> dict[str, Tensor]:
+    path = run.checkpoint(step) / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TaleError(f"{path} cannot be read: {error.strerror}; {_way_out(run, step)}") from error
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise TaleError(f"{path} has been altered or cut: its SHA-256 is not the one recorded; {_way_out(run, step)}")
+    try:
+        return load_tensors(content)
+    except SafetensorError as error:
+        raise TaleError(f"{path} cannot be read as safetensors: {error}; {_way_out(run, step)}") from error
+
+
+def _way_out(run: RunFolder, step: int) -> str:
+    earlier = [s for s in run.steps() if s < step]
+    if not earlier:
+        return "there is no earlier checkpoint: train again into a new folder"
+    return f"to go on from {run.checkpoint(earlier[-1]).name}, write that name into {run.path / 'latest'}"
+
+
+def _seal(state: dict[str, Any]) -> str:
+    """SHA-256 of the state."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

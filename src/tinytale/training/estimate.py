@@ -1,0 +1,39 @@
+"""What a training run will need, before it starts."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from tinytale.config import TrainConfig
+from tinytale.model.gpt2 import GPT2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Sizes of a run."""
+
+    parameters: int
+    """Learned numbers."""
+    flop_per_token: int
+    """Floating-point operations to learn from one token."""
+    memory_bytes: int
+    """Memory of weights, gradients, optimiser and one micro-batch's activations."""
+
+
+def estimate(config: TrainConfig, vocab_size: int) -> Estimate:
+    r"""Count without computing anything.
+
+    FLOP a token, forward and backward: $6N + 6LTC$ (Kaplan et al., 2020, section 2.1, with causal attention), N without
+    the position embedding. Memory: 16 bytes a weight (itself, its gradient, AdamW's two averages, all float32); $34 C$
+    bytes a token and layer for activations in half precision (Korthikanti et al., 2022, equation 2, attention scores
+    not stored), twice that in float32; and the logits three times in float32.
+    """
+    model = replace(config.model, vocab_size=vocab_size)
+    with torch.device("meta"):
+        parameters = GPT2(model).parameter_count()
+    tokens = (config.data.micro_batch_size or config.data.batch_size) * config.sequence_length
+    activation = 34 * model.width * model.layers * (2 if config.run.precision == "float32" else 1)
+    flop = (
+        6 * (parameters - model.context_length * model.width) + 6 * model.layers * config.sequence_length * model.width
+    )
+    return Estimate(parameters, flop, 16 * parameters + tokens * (activation + 12 * vocab_size))

@@ -1,0 +1,40 @@
+"""Ctrl-C and SIGTERM ask the training to stop after the step at hand; a second one stops it at once."""
+
+import os
+import signal
+import threading
+from types import FrameType
+
+
+class Interrupt:
+    """While entered, the first signal sets `signal_number`, the second ends the process.
+
+    The exit code of an interrupted run is 128 + the signal's number, as in shells: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> "Interrupt":
+        """Take over the signals. (Only a process's main thread may.)"""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_number is not None:
+            os._exit(128 + number)
+        self.signal_number = number
+
+    @property
+    def exit_code(self) -> int:
+        """0 without a signal."""
+        return 128 + self.signal_number if self.signal_number else 0

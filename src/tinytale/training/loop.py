@@ -1,0 +1,172 @@
+"""One training step, and the generator that makes a run of them.
+
+Letters of shapes: B batch, T positions.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tinytale.config import TrainConfig
+from tinytale.console import console
+from tinytale.errors import TaleError
+from tinytale.hardware import autocast, pick_device, pick_precision
+from tinytale.model.gpt2 import GPT2
+from tinytale.training.checkpoint import Progress
+from tinytale.training.loss import WindowLoss, summed_loss, windows
+from tinytale.training.optim import Optimiser
+from tinytale.training.schedule import rate_fraction
+
+MOST_SKIPS_IN_A_ROW = 10
+
+
+@runtime_checkable
+class BatchSource(Protocol):
+    """Where the batches come from: a pure function of the step."""
+
+    def batch_at(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets (B, T) of a step."""
+        ...
+
+
+@dataclass
+class TrainState:
+    """What changes while training, and how to compute with it."""
+
+    config: TrainConfig
+    max_steps: int
+    model: GPT2
+    optimiser: Optimiser
+    device: torch.device
+    precision: str
+    loss: Callable[..., Tensor]
+    progress: Progress = field(default_factory=Progress)
+    skips_in_a_row: int = 0
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one step did. The tensors are still being computed: read them a step later, and nothing waits."""
+
+    step: int
+    loss: Tensor
+    """Mean nats a token, before the update."""
+    gradient_norm: Tensor
+    """Of the whole gradient, before clipping."""
+    rate: float
+    """Learning rate as a fraction of its peak."""
+
+
+def initial_state(config: TrainConfig, max_steps: int) -> TrainState:
+    """A fresh model, initialised from the seed, on its device.
+
+    Raises:
+        UsageError: the device is not there.
+    """
+    device = pick_device(config.run.device)
+    torch.manual_seed(config.run.seed)
+    model = GPT2(config.model, config.run.kernels).to(device)
+    return TrainState(
+        config=config,
+        max_steps=max_steps,
+        model=model,
+        optimiser=Optimiser(model, config.optimiser),
+        device=device,
+        precision=pick_precision(config.run.precision, device),
+        loss=compiled_or_eager(summed_loss) if config.run.compile else summed_loss,
+    )
+
+
+def compiled_or_eager(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`torch.compile`; where that fails (no compiler, odd machine) the plain function, and a line that says so."""
+    compiled = torch.compile(function, dynamic=False)
+    chosen: Callable[..., Tensor] = compiled
+
+    def call(*arguments: object) -> Tensor:
+        nonlocal chosen
+        try:
+            return chosen(*arguments)
+        except Exception as error:
+            if chosen is function:
+                raise
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            console.print(f"torch.compile does not work here ({reason[:120]}); going on without it", style="yellow")
+            chosen = function
+            return function(*arguments)
+
+    return call
+
+
+def dropout_seed(seed: int, step: int, micro_step: int) -> int:
+    """The seed of a micro-batch's dropout: a function of where it stands, so that there is no state to restore."""
+    return int(np.random.SeedSequence((seed, step, micro_step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def train_step(state: TrainState, inputs_BT: Tensor, targets_BT: Tensor) -> StepRecord:
+    """One update from one batch, by way of its micro-batches.
+
+    The gradient is that of the mean over all tokens of the batch, however it is split. An update that is not finite is
+    refused: weights and optimiser stay as they are.
+
+    Raises:
+        TaleError: several updates in a row were not finite.
+    """
+    config, step = state.config, state.progress.step
+    micro_batch = config.data.micro_batch_size or len(inputs_BT)
+    total = torch.zeros((), device=state.device)
+    parts = zip(inputs_BT.split(micro_batch), targets_BT.split(micro_batch), strict=True)
+    with autocast(state.device, state.precision):
+        for micro_step, (inputs, targets) in enumerate(parts):
+            if config.model.dropout:
+                torch.manual_seed(dropout_seed(config.run.seed, step, micro_step))
+            nats = state.loss(state.model, inputs, targets)
+            (nats / targets_BT.numel()).backward()
+            total += nats.detach()
+    rate = rate_fraction(step, state.max_steps, config.optimiser)
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optimiser.clip_norm or float("inf"))
+    if torch.isfinite(norm + total):
+        state.optimiser.set_rate(rate)
+        state.optimiser.step()
+        state.skips_in_a_row = 0
+    else:
+        state.progress.skipped += 1
+        state.skips_in_a_row += 1
+    state.optimiser.zero_grad()
+    state.progress.step += 1
+    if state.skips_in_a_row == MOST_SKIPS_IN_A_ROW:
+        raise TaleError(
+            f"the loss or its gradient was not finite {MOST_SKIPS_IN_A_ROW} times in a row, up to step"
+            f" {state.progress.step}; lower optimiser.learning_rate or lengthen optimiser.warmup_steps,"
+            " and resume from the last checkpoint"
+        )
+    return StepRecord(state.progress.step, total / targets_BT.numel(), norm, rate)
+
+
+def training_steps(state: TrainState, batches: BatchSource) -> Iterator[StepRecord]:
+    """Train until `max_steps`, one record a step; the caller may look, evaluate, save or stop in between."""
+    state.model.train()
+    while state.progress.step < state.max_steps:
+        inputs, targets = batches.batch_at(state.progress.step)
+        yield train_step(
+            state,
+            torch.from_numpy(inputs).to(state.device, non_blocking=True),
+            torch.from_numpy(targets).to(state.device, non_blocking=True),
+        )
+
+
+@torch.no_grad()
+def dev_loss(state: TrainState, tokens_N: np.ndarray) -> WindowLoss:
+    """The loss on contiguous windows of the dev split, each token scored once, in the training's precision."""
+    state.model.eval()
+    total, count = torch.zeros((), device=state.device, dtype=torch.float32), 0
+    batch = state.config.data.micro_batch_size or state.config.data.batch_size
+    for inputs_BT, targets_BT in windows(tokens_N, state.config.sequence_length, batch):
+        with autocast(state.device, state.precision):
+            total += summed_loss(state.model, inputs_BT.to(state.device), targets_BT.to(state.device))
+        count += targets_BT.numel()
+    state.model.train()
+    return WindowLoss(total.item(), count)

@@ -1,0 +1,56 @@
+"""`metrics.jsonl`: one JSON object a line, for every training step and every evaluation on the dev split."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tinytale.errors import TaleError
+
+
+def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a metrics file, oldest first; a last line that a crash cut short is left out."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return
+
+
+class MetricsWriter:
+    """Appends to a metrics file; on resume it first drops what lies beyond the checkpoint."""
+
+    def __init__(self, path: Path, step: int):
+        kept = [json.dumps(entry) + "\n" for entry in read_metrics(path) if entry["step"] <= step]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(path.name + ".partial")
+            partial.write_text("".join(kept), encoding="utf-8", newline="\n")
+            partial.replace(path)
+            self._file = path.open("a", encoding="utf-8", newline="\n", buffering=1)
+        except OSError as error:
+            raise TaleError(f"cannot write {path}: {error.strerror}") from error
+
+    def write(self, entry: dict[str, Any]) -> None:
+        """Add one line.
+
+        Raises:
+            TaleError: the disk refuses.
+        """
+        try:
+            self._file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise TaleError(f"cannot write {self._file.name}: {error.strerror}") from error
+
+    def __enter__(self) -> "MetricsWriter":
+        """Use as a context manager."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file. (Every line is on the disk already; one that could not be written fails again here.)"""
+        with contextlib.suppress(OSError):
+            self._file.close()

@@ -1,0 +1,83 @@
+"""Which optimiser moves which weights; their rates, their state as named tensors."""
+
+import torch
+from torch import Tensor, nn
+
+from tinytale.config import OptimiserConfig
+from tinytale.model.gpt2 import GPT2
+from tinytale.training.muon import Muon
+
+
+def decay_groups(parameters: dict[str, nn.Parameter], weight_decay: float) -> list[dict]:
+    """Matrices and embeddings decay; gains and biases, which have one dimension, do not."""
+    decayed = [parameter for parameter in parameters.values() if parameter.dim() >= 2]
+    kept = [parameter for parameter in parameters.values() if parameter.dim() < 2]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+class Optimiser:
+    """AdamW (Loshchilov & Hutter, 2019) for all weights; or Muon for the blocks' matrices and AdamW for the rest.
+
+    One object whatever the algorithm: set the rate, step, and give or take the state as a flat dictionary of tensors.
+    """
+
+    def __init__(self, model: GPT2, config: OptimiserConfig):
+        rest = dict(model.named_parameters())
+        self.names: dict[Tensor, str] = {parameter: name for name, parameter in rest.items()}
+        self.parts: list[torch.optim.Optimizer] = []
+        if config.algorithm == "muon":
+            matrices = {name: p for name, p in rest.items() if name.startswith("blocks.") and p.dim() == 2}
+            rest = {name: p for name, p in rest.items() if name not in matrices}
+            packed = [p for name, p in matrices.items() if "qkv" in name]
+            single = [p for name, p in matrices.items() if "qkv" not in name]
+            groups = [{"params": packed, "parts": 3}, {"params": single, "parts": 1}]
+            self.parts.append(Muon(groups, config.matrix_learning_rate, config.matrix_momentum))
+        self.parts.append(
+            torch.optim.AdamW(
+                decay_groups(rest, config.weight_decay),
+                lr=config.learning_rate,
+                betas=config.betas,
+                eps=config.epsilon,
+                fused=True,
+            )
+        )
+        self.peaks = [[group["lr"] for group in part.param_groups] for part in self.parts]
+
+    def set_rate(self, fraction: float) -> None:
+        """Set every learning rate to a fraction of its peak."""
+        for part, peaks in zip(self.parts, self.peaks, strict=True):
+            for group, peak in zip(part.param_groups, peaks, strict=True):
+                group["lr"] = fraction * peak
+
+    def step(self) -> None:
+        """Move the weights by their gradients."""
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """The moving averages and counters, by `PARAMETER/KIND`."""
+        return {
+            f"{self.names[parameter]}/{kind}": value
+            for part in self.parts
+            for parameter, values in part.state.items()
+            for kind, value in values.items()
+        }
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        owner = {
+            self.names[parameter]: (part, parameter)
+            for part in self.parts
+            for group in part.param_groups
+            for parameter in group["params"]
+        }
+        for key, value in tensors.items():
+            name, kind = key.rsplit("/", 1)
+            part, parameter = owner[name]
+            part.state[parameter][kind] = value.to(parameter.device)

@@ -1,0 +1,206 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tinytale.config import TrainConfig, override
+from tinytale.errors import TaleError
+from tinytale.training import loop
+from tinytale.training.loop import (
+    MOST_SKIPS_IN_A_ROW,
+    TrainState,
+    compiled_or_eager,
+    dev_loss,
+    dropout_seed,
+    initial_state,
+    train_step,
+    training_steps,
+)
+from tinytale.training.loss import token_nats
+
+TINY = {
+    "model": {"vocab_size": 17, "context_length": 8, "layers": 2, "heads": 2, "width": 16},
+    "data": {"batch_size": 16},
+    "run": {"precision": "float32", "device": "cpu"},
+}
+
+
+def state_of(max_steps: int = 20, **changes: dict) -> TrainState:
+    return initial_state(override(override(TrainConfig(), TINY), changes), max_steps)
+
+
+def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    tokens_BT = torch.randint(17, (16, 9), generator=torch.Generator().manual_seed(seed))
+    return tokens_BT[:, :-1], tokens_BT[:, 1:]
+
+
+def gradients_of_a_step(state: TrainState, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """What the optimiser meets."""
+    met = {}
+    monkeypatch.setattr(
+        state.optimiser, "step", lambda: met.update({n: p.grad.clone() for n, p in state.model.named_parameters()})
+    )
+    train_step(state, *batch())
+    return met
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 0.01])
+@pytest.mark.parametrize("micro_batch_size", [8, 4, 1])
+def test_accumulated_gradients_are_those_of_the_whole_batch(micro_batch_size: int, clip_norm: float, monkeypatch):
+    settings = {"optimiser": {"clip_norm": clip_norm}}
+    whole = gradients_of_a_step(state_of(**settings), monkeypatch)
+    split = gradients_of_a_step(state_of(data={"micro_batch_size": micro_batch_size}, **settings), monkeypatch)
+    scale = math.sqrt(sum(gradient.square().sum().item() for gradient in whole.values()))
+    for name, gradient in whole.items():
+        assert (gradient - split[name]).norm() <= 1e-6 * max(gradient.norm().item(), 1e-3 * scale), name
+
+
+def test_a_record_holds_the_mean_loss_the_norm_before_clipping_and_the_rate(monkeypatch):
+    state = state_of(data={"micro_batch_size": 4}, optimiser={"clip_norm": 0.0, "warmup_steps": 3})
+    expected = token_nats(state.model(batch()[0]), batch()[1]).mean()
+    record = train_step(state, *batch())
+    torch.testing.assert_close(record.loss, expected.detach())
+    assert (record.step, record.rate) == (1, 1 / 4)
+    clipped = state_of(optimiser={"clip_norm": 0.01})
+    gradients = gradients_of_a_step(clipped, monkeypatch)
+    assert math.sqrt(sum(g.square().sum().item() for g in gradients.values())) == pytest.approx(0.01, rel=1e-4)
+    torch.testing.assert_close(train_step(clipped, *batch()).gradient_norm, record.gradient_norm)
+
+
+def test_a_model_learns_a_batch_by_heart():
+    state = state_of(60, optimiser={"learning_rate": 0.02, "warmup_steps": 5})
+    losses = [train_step(state, *batch()).loss.item() for _ in range(60)]
+    assert losses[0] == pytest.approx(math.log(17), rel=0.05)
+    assert losses[-1] < 0.5
+
+
+def snapshot(state: TrainState) -> dict[str, torch.Tensor]:
+    return {n: t.clone() for n, t in {**state.model.state_dict(), **state.optimiser.state()}.items()}
+
+
+@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_an_update_that_is_not_finite_is_left_out(where: str, value: float, algorithm: str):
+    state = state_of(optimiser={"algorithm": algorithm})
+    train_step(state, *batch())
+    before = snapshot(state)
+    good = state.loss
+    if where == "loss":
+        state.loss = lambda *arguments: good(*arguments) + value
+    else:
+        hook = state.model.blocks[0].norm1.bias_C.register_hook(lambda gradient: gradient * value)
+    record = train_step(state, *batch())
+    after = snapshot(state)
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert not math.isfinite(record.loss.item() + record.gradient_norm.item())
+    assert (state.progress.step, state.progress.skipped) == (2, 1)
+
+    if where == "loss":
+        state.loss = good
+    else:
+        hook.remove()
+    assert math.isfinite(train_step(state, *batch()).gradient_norm.item())
+    assert state.progress.skipped == 1 and state.skips_in_a_row == 0
+
+
+def test_ten_updates_in_a_row_that_are_not_finite_end_the_run():
+    state = state_of(40)
+    good = state.loss
+    bad_steps = {*range(3, 12), *range(13, 23)}  # nine in a row, a good one, ten in a row
+    state.loss = lambda *arguments: good(*arguments) * (math.nan if state.progress.step in bad_steps else 1)
+    with pytest.raises(TaleError, match="not finite 10 times in a row, up to step 23"):
+        for _ in range(40):
+            train_step(state, *batch())
+    assert MOST_SKIPS_IN_A_ROW == 10
+
+
+class Numbered:
+    """Batches that hold their own step."""
+
+    def batch_at(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.full((2, 8), step), np.full((2, 8), step)
+
+
+def test_steps_take_their_own_batches_from_wherever_they_begin(monkeypatch):
+    state, seen = state_of(5), []
+    monkeypatch.setattr(loop, "train_step", lambda state, inputs, targets: seen.append(int(inputs[0, 0])))
+    state.progress.step = 3
+    for _ in training_steps(state, Numbered()):
+        state.progress.step += 1
+    assert seen == [3, 4]
+
+
+def test_every_micro_batch_draws_its_own_dropout(monkeypatch):
+    asked = []
+    monkeypatch.setattr(loop, "dropout_seed", lambda *place: asked.append(place) or 0)
+    state = state_of(model={"dropout": 0.1}, data={"micro_batch_size": 8}, run={"seed": 5})
+    train_step(state, *batch())
+    train_step(state, *batch())
+    assert asked == [(5, 0, 0), (5, 0, 1), (5, 1, 0), (5, 1, 1)]
+
+
+def test_dropout_is_drawn_anew_in_every_step_and_micro_batch_but_alike_every_time():
+    seeds = [dropout_seed(seed, step, micro) for seed in (0, 1) for step in range(9) for micro in range(4)]
+    assert len(set(seeds)) == len(seeds) and min(seeds) >= 0 and max(seeds) < 2**63
+    assert dropout_seed(0, 5, 1) == dropout_seed(0, 5, 1)
+
+
+@pytest.mark.parametrize("limit", [2, 8, 9, 60])
+def test_the_dev_loss_scores_every_target_once_and_without_dropout(limit: int):
+    state = state_of(model={"dropout": 0.5}, data={"batch_size": 3})
+    state.model.train()
+    stream_N = np.random.default_rng(0).integers(17, size=limit)
+    score = dev_loss(state, stream_N)
+    assert state.model.training
+    model, nats = state.model.eval(), 0.0
+    for start in range(0, limit - 1, 8):
+        piece = torch.from_numpy(stream_N[start : start + 9])[None]
+        nats += token_nats(model(piece[:, :-1]), piece[:, 1:]).sum().item()
+    assert score.tokens == limit - 1
+    assert score.nats == pytest.approx(nats, rel=1e-5)
+
+
+def test_compile_falls_back_with_one_line_that_says_so(monkeypatch, capsys):
+    def broken(function, **_):
+        def call(*_):
+            raise RuntimeError("no C++ compiler found\nmore lines")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    double = compiled_or_eager(lambda x: 2 * x)
+    assert double(torch.tensor(2)) == double(torch.tensor(2)) == 4
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["torch.compile does not work here (no C++ compiler found); going on without it"]
+
+
+def test_compile_is_used_where_it_works(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *arguments: torch.ones(()))
+    assert compiled_or_eager(lambda: torch.zeros(()))() == 1
+
+
+def test_an_error_of_the_function_itself_is_not_blamed_on_the_compiler_twice(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+
+    def wrong() -> torch.Tensor:
+        raise TaleError("my own")
+
+    with pytest.raises(TaleError, match="my own"):
+        compiled_or_eager(wrong)()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_weights_and_gradients_stay_float32_in_any_precision(precision: str, monkeypatch):
+    state = replace(state_of(), precision=precision)
+    assert {gradient.dtype for gradient in gradients_of_a_step(state, monkeypatch).values()} == {torch.float32}
+    assert {parameter.dtype for parameter in state.model.parameters()} == {torch.float32}
+
+
+def test_the_seed_alone_decides_the_first_weights():
+    def weights(seed: int) -> torch.Tensor:
+        return state_of(run={"seed": seed}).model.embedding.weight_VC
+
+    assert torch.equal(weights(1), weights(1)) and not torch.equal(weights(1), weights(2))

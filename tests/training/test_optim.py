@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from tinytale.config import ModelConfig, OptimiserConfig
+from tinytale.model.gpt2 import GPT2
+from tinytale.training.optim import Optimiser
+
+CONFIG = ModelConfig(vocab_size=11, context_length=8, layers=2, heads=2, width=8)
+
+
+def stepped(algorithm, steps: int = 3) -> tuple[GPT2, Optimiser]:
+    torch.manual_seed(0)
+    model = GPT2(CONFIG)
+    optimiser = Optimiser(model, OptimiserConfig(algorithm=algorithm, weight_decay=0.3))
+    for _ in range(steps):
+        give_gradients(model)
+        optimiser.step()
+    return model, optimiser
+
+
+def give_gradients(model: GPT2) -> None:
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+
+
+def test_matrices_and_embeddings_decay_and_gains_and_biases_do_not():
+    model = GPT2(CONFIG)
+    optimiser = Optimiser(model, OptimiserConfig(weight_decay=0.3))
+    decays = {
+        id(p): group["weight_decay"] for part in optimiser.parts for group in part.param_groups for p in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        assert decays.pop(id(parameter)) == (0.0 if name.endswith(("bias", "bias_C", "gain_C")) else 0.3), name
+    assert not decays
+
+
+def test_muon_moves_the_matrices_of_the_blocks_and_adamw_the_rest_each_once():
+    model, optimiser = GPT2(CONFIG), None
+    optimiser = Optimiser(model, OptimiserConfig(algorithm="muon"))
+    muon, adamw = ([p for group in part.param_groups for p in group["params"]] for part in optimiser.parts)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    kinds = (
+        "attention.qkv.weight",
+        "attention.output.weight",
+        "feed_forward.expand.weight",
+        "feed_forward.output.weight",
+    )
+    assert sorted(names[p] for p in muon) == sorted(f"blocks.{layer}.{kind}" for layer in range(2) for kind in kinds)
+    assert sorted(names[p] for p in [*muon, *adamw]) == sorted(names.values())
+    parts = {names[p]: group["parts"] for group in optimiser.parts[0].param_groups for p in group["params"]}
+    assert {name for name, count in parts.items() if count == 3} == {
+        f"blocks.{n}.attention.qkv.weight" for n in range(2)
+    }
+
+
+@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
+def test_the_state_put_into_another_optimiser_goes_on_to_the_bit(algorithm):
+    model, optimiser = stepped(algorithm)
+    twin, other = stepped(algorithm, steps=0)
+    twin.load_state_dict(model.state_dict())
+    other.load_state({name: tensor.clone() for name, tensor in optimiser.state().items()})
+    give_gradients(model)
+    for parameter, copy in zip(model.parameters(), twin.parameters(), strict=True):
+        assert parameter.grad is not None
+        copy.grad = parameter.grad.clone()
+    optimiser.step()
+    other.step()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
+def test_the_state_names_every_weight(algorithm):
+    model, optimiser = stepped(algorithm)
+    names = {key.rsplit("/", 1)[0] for key in optimiser.state()}
+    assert names == {name for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
+def test_a_rate_of_nothing_moves_nothing_and_the_peak_comes_back(algorithm):
+    model, optimiser = stepped(algorithm)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimiser.set_rate(0.0)
+    give_gradients(model)
+    optimiser.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    optimiser.set_rate(0.5)
+    rates = [[group["lr"] for group in part.param_groups] for part in optimiser.parts]
+    assert rates == [[peak / 2 for peak in peaks] for peaks in optimiser.peaks]

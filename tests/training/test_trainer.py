@@ -1,0 +1,209 @@
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tinytale.errors import TaleError
+from tinytale.model.folder import load_model
+from tinytale.runs import RunFolder
+from tinytale.training.interrupt import Interrupt
+from tinytale.training.loss import token_nats
+from tinytale.training.metrics import read_metrics
+
+COURSES = {
+    "plain": {},
+    "dropout": {"model": {"dropout": 0.3}},
+    "accumulation": {"data": {"micro_batch_size": 1}, "model": {"dropout": 0.3}},
+    "muon": {"optimiser": {"algorithm": "muon"}},
+    "bfloat16": {"run": {"precision": "bfloat16"}},
+    "textbook": {"run": {"kernels": "textbook"}},
+    "post-norm sinusoids": {"model": {"norm": "post", "positions": "sinusoidal"}},
+}
+
+
+def train(trainer, until: int | None = None) -> None:
+    """To the end, or until a signal arrives in the middle of step `until`."""
+    interrupt = Interrupt()
+    batch_at = trainer.batches.batch_at
+
+    def signalled(step: int):
+        if step + 1 == until:
+            interrupt.signal_number = signal.SIGINT
+        return batch_at(step)
+
+    trainer.batches.batch_at = signalled
+    trainer.train(interrupt)
+
+
+def outcome(folder: Path, step: int) -> tuple:
+    """Everything that must be equal: weights, optimiser state, and every metric but the time."""
+    run = RunFolder(folder)
+    metrics = [{key: value for key, value in entry.items() if key != "seconds"} for entry in read_metrics(run.metrics)]
+    progress = json.loads((run.checkpoint(step) / "state.json").read_text())["progress"] | {"seconds": 0}
+    tensors = [(run.checkpoint(step) / name).read_bytes() for name in ("model.safetensors", "optimiser.safetensors")]
+    return metrics, progress, tensors, (run.model / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("course", COURSES)
+def test_two_halves_are_the_whole_to_the_bit(course: str, trainer, tmp_path: Path):
+    changes = COURSES[course]
+    train(trainer(tmp_path / "whole", **changes))
+    train(trainer(tmp_path / "halves", **changes), until=3)
+    assert RunFolder(tmp_path / "halves").pointer("latest") == 3
+    train(trainer(tmp_path / "halves", **changes))
+    assert outcome(tmp_path / "whole", 8) == outcome(tmp_path / "halves", 8)
+
+
+def test_three_stops_over_three_epochs_change_nothing(trainer, tmp_path: Path):
+    seen: list[list[int]] = []
+
+    def begin(name: str):
+        made = trainer(tmp_path / name, model={"dropout": 0.2}, data={"batch_size": 4})
+        made.batches.windows = 10  # an epoch is two and a half steps
+        window, rows = made.batches._window, seen[-1]
+        made.batches._window = lambda index: (rows.append(index), window(index))[1]
+        return made
+
+    seen.append([])
+    train(begin("whole"))
+    seen.append([])
+    for until in (2, 5, 6, None):  # in mid-epoch, at an epoch's end, just after it
+        train(begin("pieces"), until)
+    assert seen[0] == seen[1] == list(range(32))  # each window of each epoch once, in one order
+    assert outcome(tmp_path / "whole", 8) == outcome(tmp_path / "pieces", 8)
+
+
+def test_length_and_cadence_change_no_batch(trainer, tmp_path: Path):
+    def batches_of(name: str, **run) -> list[np.ndarray]:
+        made = trainer(tmp_path / name, run=run)
+        return [part for step in range(6) for part in made.batches.batch_at(step)]
+
+    first = batches_of("a")
+    for name, run in {"b": {"max_steps": 50}, "c": {"evaluate_every": 1}, "d": {"checkpoint_seconds": 0}}.items():
+        assert all(np.array_equal(x, y) for x, y in zip(first, batches_of(name, **run), strict=True))
+
+
+def test_cadence_changes_no_weight(trainer, tmp_path: Path):
+    train(trainer(tmp_path / "seldom", model={"dropout": 0.2}))
+    train(trainer(tmp_path / "often", model={"dropout": 0.2}, run={"evaluate_every": 1, "checkpoint_seconds": 0}))
+    weights = [RunFolder(tmp_path / name).checkpoint(8) / "model.safetensors" for name in ("seldom", "often")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_the_metrics_hold_every_step_and_every_evaluation(trainer, tmp_path: Path):
+    train(trainer(tmp_path, optimiser={"warmup_steps": 3, "schedule": "constant"}))
+    entries = list(read_metrics(tmp_path / "metrics.jsonl"))
+    steps = [entry for entry in entries if "loss" in entry]
+    assert [entry["step"] for entry in steps] == list(range(1, 9))
+    assert [entry["rate"] for entry in steps] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 1])
+    assert [entry["tokens"] for entry in steps] == [64 * step for step in range(1, 9)]
+    assert [entry["step"] for entry in entries if "dev_loss" in entry] == [4, 8]
+
+
+def test_the_best_weights_are_published_with_the_score_that_they_have(trainer, tmp_path: Path):
+    made = trainer(
+        tmp_path, optimiser={"learning_rate": 0.03, "warmup_steps": 0}, run={"max_steps": 30, "evaluate_every": 2}
+    )
+    train(made)
+    scores = {entry["step"]: entry for entry in read_metrics(tmp_path / "metrics.jsonl") if "dev_loss" in entry}
+    best = min(scores, key=lambda step: scores[step]["dev_loss"])
+    run = RunFolder(tmp_path)
+    assert run.pointer("best") == best and run.pointer("latest") == 30
+    model, stream = load_model(run.model), torch.from_numpy(made.dev_tokens)
+    nats = sum(
+        token_nats(model(stream[None, start : start + 16][:, : 100 - start]), stream[None, start + 1 : start + 17])
+        .sum()
+        .item()
+        for start in range(0, 100, 16)
+    )
+    assert scores[best]["dev_loss"] == pytest.approx(nats / 100, rel=1e-5)
+    text_bytes = sum(len(made_bytes) for made_bytes in token_texts(run.model, made.dev_tokens[1:]))
+    assert scores[best]["dev_bits_per_byte"] == pytest.approx(nats / np.log(2) / text_bytes, rel=1e-5)
+
+
+def token_texts(folder: Path, tokens: np.ndarray) -> list[bytes]:
+    from tinytale.data.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(folder)
+    return [tokenizer.token_bytes(token) for token in tokens.tolist()]
+
+
+def test_a_checkpoint_is_due_after_so_many_seconds(trainer, tmp_path: Path):
+    made, now = trainer(tmp_path, run={"checkpoint_seconds": 25.0, "evaluate_every": 100, "keep_checkpoints": 99}), 0.0
+    batch_at = made.batches.batch_at
+
+    def ten_seconds(step: int):
+        nonlocal now
+        now += 10
+        return batch_at(step)
+
+    made.batches.batch_at = ten_seconds
+    made.train(Interrupt(), clock=lambda: now)
+    assert RunFolder(tmp_path).steps() == [3, 6, 8]
+    assert json.loads((RunFolder(tmp_path).checkpoint(8) / "state.json").read_text())["progress"]["seconds"] == 80
+
+
+def test_time_adds_up_over_interruptions(trainer, tmp_path: Path):
+    ticks = iter(range(1000))
+    made = trainer(tmp_path)
+    made.state.progress.seconds = 100.0
+    made.train(Interrupt(), clock=lambda: next(ticks))
+    assert next(read_metrics(tmp_path / "metrics.jsonl"))["seconds"] > 100
+
+
+def test_a_run_never_goes_back_before_its_checkpoint(trainer, tmp_path: Path):
+    train(trainer(tmp_path))
+    with pytest.raises(TaleError, match="has already been trained for 8 steps, more than 7 as asked"):
+        trainer(tmp_path, run={"max_steps": 7})
+
+
+def test_a_finished_run_does_nothing_more_and_a_longer_one_goes_on(trainer, tmp_path: Path):
+    train(trainer(tmp_path))
+    before = outcome(tmp_path, 8)
+    train(trainer(tmp_path))
+    assert outcome(tmp_path, 8) == before
+    train(trainer(tmp_path, run={"max_steps": 10}))
+    assert RunFolder(tmp_path).pointer("latest") == 10
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_step_back_overwrites_the_damaged_future(keep: int, trainer, tmp_path: Path):
+    run = RunFolder(tmp_path / "back")
+    changes = {"run": {"checkpoint_seconds": 0.0, "keep_checkpoints": 99, "evaluate_every": 2}}
+    train(trainer(run.path, **changes))
+    shutil.copytree(run.path, tmp_path / "whole")
+    for step in (6, 7, 8):
+        (run.checkpoint(step) / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(TaleError, match="go on from step-00000007"):
+        trainer(run.path, **changes)
+    run.point("latest", 5)
+    changes["run"]["keep_checkpoints"] = keep
+    train(trainer(run.path, **changes))
+    assert len(run.steps()) in (keep, keep + 1)  # and the best
+    assert outcome(run.path, 8) == outcome(tmp_path / "whole", 8)
+
+
+@pytest.mark.parametrize(("spoiled_at", "best"), [(5, 4), (1, None)])
+def test_weights_that_score_nothing_finite_are_never_the_best(
+    spoiled_at: int, best: int | None, trainer, tmp_path: Path
+):
+    made = trainer(tmp_path)
+    good = made.state.loss
+
+    def spoiled(model, *arguments):
+        with torch.no_grad():
+            if made.state.progress.step == spoiled_at:
+                model.embedding.weight_VC.fill_(float("nan"))
+        return good(model, *arguments)
+
+    made.state.loss = spoiled
+    train(made)
+    run = RunFolder(tmp_path)
+    assert run.pointer("best") == best and run.pointer("latest") == 8
+    last = list(read_metrics(run.metrics))[-1]
+    assert last["dev_loss"] is None and "NaN" not in run.metrics.read_text()
+    assert run.model.exists() == (best is not None)
