@@ -1,0 +1,5 @@
+"""`python -m tinytale`."""
+
+from tinytale.cli import main
+
+main()

@@ -1,0 +1,38 @@
+"""The command line: puts the verbs together. Each verb's module is imported only when it is called."""
+
+import io
+import sys
+
+from cyclopts import App
+
+from tinytale import __version__
+from tinytale.console import console
+from tinytale.errors import TaleError
+
+app = App(
+    name="tinytale",
+    help="From raw stories to a GPT-2 of your own.",
+    version=__version__,
+    result_action="return_value",
+)
+for verb in ("prepare", "train", "evaluate", "generate", "doctor"):
+    app.command(f"tinytale.commands.{verb}:{verb}", name=verb)
+
+
+def main() -> None:
+    """Run one command; end with 0, with 2 when it was asked wrongly, with 1 when it failed, or as the command says."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a Windows code page cannot print every story
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        code = app(sys.argv[1:])
+    except TaleError as error:
+        console.print("Error:", style="bold red", end=" ")
+        console.print(str(error), markup=False, soft_wrap=True)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,80 @@
+"""`tinytale doctor`: what this machine has, and what it can train."""
+
+import os
+import platform
+import shutil
+
+from rich.table import Table
+
+from tinytale import __version__
+from tinytale.commands.options import print_json
+from tinytale.console import console
+
+GIBIBYTE = 2**30
+
+
+def doctor(*, json: bool = False) -> None:
+    """Show Python, torch, device, number formats, compiler and memory, and which recipes fit.
+
+    Parameters
+    ----------
+    json: bool
+        Print one JSON object.
+    """
+    import psutil
+    import torch
+
+    from tinytale.hardware import multiplies_bfloat16, pick_device
+    from tinytale.recipes import RECIPES
+    from tinytale.training.estimate import estimate
+
+    device = pick_device()
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        name = torch.cuda.get_device_name(device)
+    else:
+        memory = psutil.virtual_memory()
+        free, total = memory.available, memory.total
+        name = platform.processor() or platform.machine()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    compiler = next((found for found in map(shutil.which, ("c++", "g++", "clang++", "cl")) if found), None)
+    facts = {
+        "tinytale": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+        "torch": torch.__version__,
+        "device": f"{device.type} ({name})",
+        "cores": f"{cores} ({torch.get_num_threads()} threads for products)",
+        "bfloat16 products": "yes, training uses them" if multiplies_bfloat16(device) else "no; training uses float32",
+        "C++ compiler": compiler or "none: torch.compile will fall back to eager",
+        "memory": f"{free / GIBIBYTE:.1f} GiB free of {total / GIBIBYTE:.1f}",
+        "disk": f"{shutil.disk_usage('.').free / GIBIBYTE:.1f} GiB free here",
+    }
+    fits = []
+    for recipe_name, make in RECIPES.items():
+        config = make()
+        need = estimate(config, 50_257 if recipe_name == "gpt2" else 8192)
+        fits.append(
+            {
+                "recipe": recipe_name,
+                "weights": need.parameters,
+                "memory": need.memory_bytes,
+                "fits": need.memory_bytes < free,
+            }
+        )
+    if json:
+        print_json({**facts, "recipes": fits})
+        return
+    table = Table(show_header=False, box=None)
+    for key, value in facts.items():
+        table.add_row(f"[dim]{key}[/dim]", value)
+    console.print(table)
+    recipes = Table(title="What fits")
+    for heading in ("recipe", "weights", "memory to train", ""):
+        recipes.add_column(heading, justify="right" if heading in ("weights", "memory to train") else "left")
+    for row in fits:
+        verdict = "[green]fits[/green]" if row["fits"] else "[yellow]too large: lower --data.micro-batch-size[/yellow]"
+        recipes.add_row(
+            row["recipe"], f"{row['weights'] / 1e6:.1f}M", f"about {row['memory'] / GIBIBYTE:.1f} GiB", verdict
+        )
+    console.print(recipes)

@@ -1,0 +1,97 @@
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tinytale.config import ModelConfig
+from tinytale.data.shards import Manifest
+from tinytale.model.folder import save_model
+from tinytale.model.gpt2 import GPT2
+
+
+@pytest.fixture
+def run(dataset: Path, tmp_path: Path) -> Path:
+    """A run folder as another machine would give it: without checkpoints."""
+    torch.manual_seed(0)
+    model = GPT2(ModelConfig(vocab_size=300, context_length=32, layers=1, heads=2, width=16))
+    end = Manifest.load(dataset).end_of_text
+    save_model(tmp_path / "run" / "model", model, end, (dataset / "tokenizer.json").read_bytes())
+    (tmp_path / "run" / "config.toml").write_text(f'[data]\nfolder = "{dataset.as_posix()}"\n')
+    return tmp_path / "run"
+
+
+def test_json_is_one_object_and_the_file_keeps_the_same(tale, run: Path, dataset: Path):
+    ended = tale("evaluate", run, "--json")
+    result = json.loads(ended.out)
+    digest = Manifest.load(dataset).digest
+    assert (ended.code, result["digest"], result["split"], result["data"]) == (0, digest, "test", str(dataset))
+    assert set(result["views"]) == {"stories", "windows"}
+    kept = json.loads((run / "evaluation" / f"{digest[:16]}.json").read_text())
+    assert kept == {"test": result}
+    assert math.log(300) * 0.9 < result["views"]["stories"]["loss"] < math.log(300) * 1.1
+
+
+def test_dev_and_test_stay_in_one_file(tale, run: Path):
+    assert tale("evaluate", run).code == tale("evaluate", run, "--split", "dev").code == 0
+    (path,) = (run / "evaluation").iterdir()
+    assert set(json.loads(path.read_text())) == {"dev", "test"}
+
+
+def test_a_person_sees_a_table(tale, run: Path):
+    ended = tale("evaluate", run)
+    assert ended.out == "" and "bits per byte" in ended.err and "Written to" in ended.err
+
+
+def test_a_model_folder_needs_to_be_told_the_data_and_is_never_written_into(
+    tale, run: Path, dataset: Path, tmp_path: Path
+):
+    before = sorted((run / "model").iterdir())
+    ended = tale("evaluate", run / "model")
+    assert ended.code == 2 and "say which with --data" in ended.err
+    assert tale("evaluate", run / "model", "--data", dataset, "--json").code == 0
+    assert sorted((run / "model").iterdir()) == before
+    assert tale("evaluate", run / "model", "--data", dataset, "--out", tmp_path / "results").code == 0
+    assert len(list((tmp_path / "results").iterdir())) == 1
+
+
+def test_a_file_of_stories_is_scored_in_the_models_own_tokens(tale, run: Path, tmp_path: Path):
+    path = tmp_path / "stories.txt"
+    path.write_text("Zoë ran.\n<|endoftext|>\nThe end.\n", encoding="utf-8")
+    result = json.loads(tale("evaluate", run, "--data", path, "--json").out)
+    assert (result["split"], result["stories"], result["bytes"]) == ("all", 2, len("Zoë ran.The end.".encode()))
+
+
+def wrong_tokenizer(run: Path) -> None:
+    save_model(run / "model", GPT2(ModelConfig(vocab_size=299, context_length=8, layers=1, heads=1, width=8)), 0)
+
+
+def cut_weights(run: Path) -> None:
+    path = run / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+BROKEN = {
+    "no weights": (lambda run: (run / "model" / "model.safetensors").unlink(), "model.safetensors is missing", 1),
+    "weights cut short": (cut_weights, "cannot be read as safetensors", 1),
+    "no tokenizer": (lambda run: (run / "model" / "tokenizer.json").unlink(), "no tokenizer in", 2),
+    "another tokenizer": (wrong_tokenizer, "has 300 tokens, its model knows 299", 1),
+    "no model": (lambda run: shutil.rmtree(run / "model"), "is a run without weights yet", 2),
+    "no settings": (lambda run: (run / "config.toml").unlink(), "config.toml does not exist", 2),
+    "a dataset that has moved": (lambda run: (run / "config.toml").write_text('[data]\nfolder = "gone"\n'), "gone", 2),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_run_is_refused_in_one_line(broken: str, tale, run: Path):
+    breaks, message, code = BROKEN[broken]
+    breaks(run)
+    ended = tale("evaluate", run, "--json")
+    assert (ended.code, ended.out) == (code, "") and message in ended.err
+
+
+def test_a_folder_that_is_not_there_is_refused(tale):
+    ended = tale("evaluate", "runs/none")
+    assert ended.code == 2 and "there is no folder 'runs/none'" in ended.err

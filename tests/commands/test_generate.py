@@ -1,0 +1,75 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tinytale.config import ModelConfig
+from tinytale.data.tokenizer import load_tokenizer
+from tinytale.generation.decoding import Decoding, generate, sample_seed
+from tinytale.model.folder import load_model, save_model
+from tinytale.model.gpt2 import GPT2
+
+
+@pytest.fixture
+def folder(dataset: Path, tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = GPT2(ModelConfig(vocab_size=300, context_length=32, layers=1, heads=2, width=16))
+    tokenizer = load_tokenizer(dataset)
+    save_model(tmp_path / "model", model, tokenizer.end_of_text, (dataset / "tokenizer.json").read_bytes())
+    return tmp_path / "model"
+
+
+def test_json_is_one_object_with_every_story(tale, folder: Path):
+    ended = tale("generate", folder, "Once", "--samples=3", "--max-new-tokens=12", "--seed=4", "--json")
+    told = json.loads(ended.out)
+    assert ended.code == 0 and ended.err == ""
+    assert told["prompt"] == "Once" and told["settings"]["seed"] == 4
+    assert len(set(told["stories"])) == 3
+    again = tale("generate", folder, "Once", "--samples=1", "--max-new-tokens=12", "--seed=4", "--json")
+    assert json.loads(again.out)["stories"] == told["stories"][:1]  # however many are told
+
+
+def test_what_is_shown_is_what_json_holds(tale, folder: Path):
+    options = ["--samples=2", "--max-new-tokens=30", "--temperature=1.0", "--top-k=50", "--top-p=0.9"]
+    shown = tale("generate", folder, "Zoë ", *options).out
+    stories = json.loads(tale("generate", folder, "Zoë ", *options, "--json").out)["stories"]
+    assert shown == "\n".join(f"Zoë {story}\n" for story in stories)
+
+
+def test_a_story_begins_after_the_end_of_text_and_a_spelled_one_is_ordinary_text(tale, folder: Path):
+    prompt = "Hi <|endoftext|>"
+    tokenizer, model = load_tokenizer(folder), load_model(folder)
+    ids = [tokenizer.end_of_text, *tokenizer.encode(prompt)]
+    assert ids.count(tokenizer.end_of_text) == 1
+    greedy = Decoding(greedy=True).choice()
+    expected = tokenizer.decode(generate(model, ids, greedy, sample_seed(0, 0), 10, tokenizer.end_of_text))
+    told = json.loads(tale("generate", folder, prompt, "--greedy", "--max-new-tokens=10", "--json").out)
+    assert told["stories"] == [expected]
+
+
+def test_a_prompt_longer_than_the_context_is_cut_with_a_note(tale, folder: Path):
+    ended = tale("generate", folder, "abc " * 100, "--max-new-tokens=2")
+    assert ended.code == 0 and "the model reads its last 32" in ended.err
+    assert "reads its last" not in tale("generate", folder, "abc", "--max-new-tokens=2").err
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--samples=0", "samples is 0"),
+        ("--max-new-tokens=0", "max-new-tokens 0"),
+        ("--temperature=0", "temperature is 0.0; expected a number above 0"),
+        ("--top-k=0", "top-k is 0"),
+        ("--top-p=1.5", "top-p is 1.5"),
+        ("--colour=red", "Unknown option: --colour"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(option: str, message: str, tale, folder: Path):
+    ended = tale("generate", folder, option)
+    assert (ended.code, ended.out) == (2, "") and message in ended.err
+
+
+def test_half_a_character_in_the_prompt_is_refused(tale, folder: Path):
+    ended = tale("generate", folder, "\ud800")
+    assert ended.code == 2 and "half a character" in ended.err

@@ -1,0 +1,201 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tinytale.config import TrainConfig
+from tinytale.runs import RunFolder
+
+SETTINGS = {
+    "--model.layers": 1,
+    "--model.heads": 2,
+    "--model.width": 16,
+    "--model.context-length": 16,
+    "--data.batch-size": 4,
+    "--run.evaluate-tokens": 100,
+    "--run.precision": "float32",
+}
+
+
+def tiny(**others: object) -> list[str]:
+    return [f"{name}={value}" for name, value in (SETTINGS | others).items()]
+
+
+TINY = tiny()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def test_a_run_is_begun_interrupted_in_length_and_resumed(tale, dataset: Path, out: Path):
+    begun = tale("train", dataset, "--out", out, *TINY, "--max-steps=3")
+    assert begun.code == 0 and "Done: 3 steps" in begun.err and begun.out == ""
+    resumed = tale("train", dataset, "--out", out, "--resume", "--max-steps=5")
+    assert resumed.code == 0 and "going on from step 3" in resumed.err
+    names = {path.name for path in out.iterdir()}
+    assert names == {"config.toml", "metrics.jsonl", "checkpoints", "latest", "best", "model"}
+    assert {path.name for path in (out / "model").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+
+
+def test_resume_without_a_run_begins_at_the_start(tale, dataset: Path, out: Path):
+    assert tale("train", dataset, "--out", out, "--resume", *TINY, "--max-steps=1").code == 0
+
+
+def test_settings_reach_the_run_from_the_recipe_then_the_file_then_the_options(tale, dataset: Path, out: Path):
+    file = out.parent / "my.toml"
+    file.write_text(
+        "[model]\nlayers = 2\ndropout = 0.25\n[optimiser]\nbetas = [0.8, 0.9]\n[run]\nseed = 5\nmax_steps = 99\n"
+    )
+    options = ["--recipe=small", "--config", file, *TINY, "--seed=7", "--max-steps=2", "--run.no-compile"]
+    assert tale("train", dataset, "--out", out, *options, "--optimiser.schedule", "constant").code == 0
+    config = TrainConfig.from_toml(out / "config.toml")
+    assert (config.recipe, config.optimiser.algorithm) == ("small", "muon")
+    assert (config.model.layers, config.model.dropout, config.model.width) == (1, 0.25, 16)
+    assert (config.run.seed, config.run.max_steps, config.run.compile) == (7, 2, False)
+    assert (config.optimiser.betas, config.optimiser.schedule) == ((0.8, 0.9), "constant")
+    assert config.model.vocab_size == 300 and config.data.folder == str(dataset) and len(config.data.digest) == 64
+
+
+def test_epochs_say_how_many_steps_there_are(tale, dataset: Path, out: Path):
+    assert tale("train", dataset, "--out", out, *tiny(**{"--data.batch-size": 64, "--run.epochs": 0.02})).code == 0
+    tokens = json.loads((dataset / "manifest.json").read_text())["splits"]["train"]["tokens"]
+    steps_of_an_epoch = -(-((tokens - 16) // 16) // 64)
+    assert RunFolder(out).pointer("latest") == -(-steps_of_an_epoch * 2 // 100)
+
+
+WRONG = {
+    "no recipe of that name": ({"--recipe": "tiny"}, "no recipe 'tiny'; known are pocket, small, course, gpt2"),
+    "heads that do not divide": ({"--model.heads": 3}, "ModelConfig.heads is 3; expected a divisor of the width 16"),
+    "sequence beyond positions": ({"--data.sequence-length": 17}, "is 17, but the model has 16 positions"),
+    "an unknown option": ({"--modle.layers": 3}, "Unknown option: --modle.layers. Did you mean --model.layers?"),
+    "a word for a number": ({"--max-steps": "many"}, 'unable to convert "many" into int'),
+    "an unknown word": ({"--model.norm": "mid"}, "--model.norm"),
+    "no such file": ({"--config": "my.toml"}, "my.toml does not exist"),
+    "too little text": ({"--model.context-length": 999_999}, "too few for a window of 999999"),
+    "no such device": ({"--run.device": "cuda"}, "device 'cuda' is not available here; there is cpu"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_request_is_refused_in_one_line_and_writes_nothing(
+    wrong: str, tale, dataset: Path, out: Path, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    options, message = WRONG[wrong]
+    ended = tale("train", dataset, "--out", out, *tiny(**options))
+    assert (ended.code, ended.out) == (2, "") and message in ended.err
+    assert not out.exists()
+
+
+def test_a_dataset_that_is_not_there_is_refused(tale, out: Path):
+    ended = tale("train", "nowhere", "--out", out, *TINY)
+    assert ended.code == 1 and "nowhere is not a finished dataset (manifest.json is missing)" in ended.err
+
+
+def test_a_run_is_never_overwritten(tale, dataset: Path, out: Path):
+    tale("train", dataset, "--out", out, *TINY, "--max-steps=1")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    again = tale("train", dataset, "--out", out, *TINY, "--max-steps=2")
+    assert again.code == 2 and "already holds a run; go on with --resume" in again.err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_a_folder_of_something_else_is_left_alone(resume: list[str], tale, dataset: Path, out: Path):
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    ended = tale("train", dataset, "--out", out, *resume, *TINY)
+    assert ended.code == 2 and "exists and is not a run folder" in ended.err
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_whose_very_first_write_was_killed_can_begin(tale, dataset: Path, out: Path):
+    out.mkdir()
+    (out / "config.toml.partial").write_text("[mod")
+    assert tale("train", dataset, "--out", out, "--resume", *TINY, "--max-steps=1").code == 0
+
+
+def test_a_file_in_the_place_of_the_run_is_an_error_of_ours(tale, dataset: Path, out: Path):
+    out.write_text("mine")
+    ended = tale("train", dataset, "--out", out, *TINY, "--max-steps=1")
+    assert ended.code == 2 and "is not a run folder" in ended.err and out.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "change"),
+    [
+        (["--model.width=32"], "model.width: 16 -> 32"),
+        (["--seed=1"], "run.seed: 0 -> 1"),
+        (["--optimiser.learning-rate=0.5"], "optimiser.learning_rate: 0.01 -> 0.5"),
+    ],
+)
+def test_a_resume_with_other_settings_is_refused(options: list[str], change: str, tale, dataset: Path, out: Path):
+    tale("train", dataset, "--out", out, *TINY, "--max-steps=1")
+    ended = tale("train", dataset, "--out", out, "--resume", *options, "--max-steps=2")
+    assert ended.code == 2 and f"Changed: {change}." in ended.err
+    assert RunFolder(out).pointer("latest") == 1
+
+
+def test_a_resume_on_another_dataset_is_refused_and_on_a_moved_one_is_not(
+    tale, dataset: Path, out: Path, tmp_path: Path
+):
+    tale("train", dataset, "--out", out, *TINY, "--max-steps=1")
+    moved, other = tmp_path / "moved", tmp_path / "other"
+    shutil.copytree(dataset, moved)
+    assert tale("train", moved, "--out", out, "--resume", "--max-steps=2").code == 0
+    tale("prepare", "builtin", "--stories=200", "--vocab-size=300", "--processes=1", "--out", other)
+    ended = tale("train", other, "--out", out, "--resume", "--max-steps=3")
+    assert ended.code == 2 and "data.digest: " in ended.err
+    assert RunFolder(out).pointer("latest") == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["train-00000.bin", "dev-00000.bin", "test-00000.bin", "tokenizer.json", "manifest.json"]
+)
+def test_an_altered_dataset_is_refused_by_the_name_of_the_file(
+    name: str, tale, dataset: Path, out: Path, tmp_path: Path
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(dataset, copy)
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    ended = tale("train", copy, "--out", out, *TINY)
+    assert ended.code == 1 and str(copy / name) in ended.err and not out.exists()
+
+
+def test_a_dataset_without_a_dev_split_is_refused(tale, out: Path, tmp_path: Path):
+    from tinytale.data.prepare import prepare
+
+    prepare("builtin", tmp_path / "data", stories=60, vocab_size=257, dev_fraction=0.0, processes=1)
+    ended = tale("train", tmp_path / "data", "--out", out, *TINY)
+    assert ended.code == 2 and "dev split" in ended.err and "is empty" in ended.err
+
+
+def test_the_message_of_a_stopped_run_says_how_to_go_on(tale, dataset: Path, out: Path, monkeypatch):
+    import os
+    import signal
+
+    from tinytale.data.batches import Batches
+
+    batch_at = Batches.batch_at
+
+    def interrupted(self, step: int):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return batch_at(self, step)
+
+    monkeypatch.setattr(Batches, "batch_at", interrupted)
+    ended = tale("train", dataset, "--out", out, *TINY, "--max-steps=9")
+    assert ended.code == 130 and "Stopped at step 3; go on with the same command and --resume" in ended.err
+    assert RunFolder(out).pointer("latest") == 3

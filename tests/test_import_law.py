@@ -1,0 +1,102 @@
+"""The import law: a module imports only from rooms below its own."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "tinytale"
+
+LAYERS = (
+    ("errors", "files", "console"),
+    ("config",),
+    ("hardware", "recipes", "runs", "native"),
+    ("model", "data"),
+    ("training", "generation", "inspection"),
+    ("evaluation",),
+    ("interop", "serve", "report", "bench"),
+    ("commands",),
+    ("cli",),
+    ("__main__",),
+)
+"""Bottom to top, as docs/architecture.md draws them."""
+
+HEIGHT = {room: height for height, layer in enumerate(LAYERS) for room in layer}
+
+CORE = ("model", "data", "training", "generation", "evaluation")
+CORE_LIBRARIES = {"torch", "numpy", "tokenizers", "safetensors", "jaxtyping", "rich"}
+LAZY_LIBRARIES = {"huggingface_hub", "pyarrow", "datasketch"}
+"""Only needed for some sources, and for near duplicates: imported inside functions."""
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Modules that a file imports, and whether at its top level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node in tree.body) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.append((node.module or "", node in tree.body))
+            found += [
+                (f"tinytale.{alias.name}", node in tree.body) for alias in node.names if node.module == "tinytale"
+            ]
+    return found
+
+
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py" or path.parent != SOURCE)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_module_imports_only_from_rooms_below(path: Path):
+    room = room_of(path)
+    assert room in HEIGHT, f"{room} is not in the law"
+    for module, _ in imports(path):
+        parts = module.split(".")
+        if parts[0] != "tinytale" or len(parts) == 1 or parts[1] == "__version__":
+            continue
+        target = parts[1]
+        same_floor_allowed = target == room or HEIGHT[target] == 0
+        assert HEIGHT[target] < HEIGHT[room] or same_floor_allowed, f"{path}: {room} imports {module}"
+
+
+def test_model_and_data_do_not_know_each_other():
+    for path in FILES:
+        rooms = {module.split(".")[1] for module, _ in imports(path) if module.startswith("tinytale.")}
+        if room_of(path) == "model":
+            assert rooms <= {"config", "errors", "files", "model"}, path
+        if room_of(path) == "data":
+            assert rooms <= {"data", "errors", "files", "console"}, path
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if room_of(p) in CORE], ids=lambda path: str(path.relative_to(SOURCE))
+)
+def test_the_core_needs_only_its_libraries(path: Path):
+    import sys
+
+    for module, top in imports(path):
+        library = module.split(".")[0]
+        if library in sys.stdlib_module_names or library == "tinytale":
+            continue
+        assert library in CORE_LIBRARIES or (library in LAZY_LIBRARIES and not top), f"{path} imports {module}"
+
+
+def test_nothing_imports_the_command_line():
+    for path in FILES:
+        if room_of(path) not in ("commands", "cli", "__main__"):
+            assert not [m for m, _ in imports(path) if m.startswith(("tinytale.commands", "tinytale.cli"))], path
+
+
+def test_the_command_line_answers_without_torch(repository):
+    """Importing the command line must not import torch: `--help` has to be instant."""
+    import subprocess
+    import sys
+
+    code = "import sys, tinytale.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=repository / "src").returncode == 0
