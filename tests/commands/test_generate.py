@@ -48,6 +48,16 @@ def test_a_story_begins_after_the_end_of_text_and_a_spelled_one_is_ordinary_text
     assert told["stories"] == [expected]
 
 
+def test_every_story_is_what_its_tokens_spell_also_one_that_ends_within_a_character(tale, folder: Path):
+    tokenizer, model = load_tokenizer(folder), load_model(folder)
+    ids, end = [tokenizer.end_of_text, *tokenizer.encode("A")], tokenizer.end_of_text
+    choose = Decoding(temperature=1.0).choice()
+    expected = [tokenizer.decode(generate(model, ids, choose, sample_seed(0, n), 3, end)) for n in range(30)]
+    options = ["--samples=30", "--temperature=1.0", "--max-new-tokens=3", "--json"]
+    assert json.loads(tale("generate", folder, "A", *options).out)["stories"] == expected
+    assert any(story.endswith("�") for story in expected)
+
+
 def test_a_prompt_longer_than_the_context_is_cut_with_a_note(tale, folder: Path):
     ended = tale("generate", folder, "abc " * 100, "--max-new-tokens=2")
     assert ended.code == 0 and "the model reads its last 32" in ended.err

@@ -96,9 +96,11 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, moment: int, after: bool) -> list
     def faulty(original):
         def call(*arguments, **settings):
             count[0] += 1
-            if count[0] != moment or after:
-                result = original(*arguments, **settings)
-            if count[0] == moment:
+            mine = count[0]  # a call may make others
+            if mine == moment and not after:
+                raise Killed
+            result = original(*arguments, **settings)
+            if mine == moment:
                 raise Killed
             return result
 
@@ -114,20 +116,14 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, moment: int, after: bool) -> list
 SAVES = {"run": {"max_steps": 3, "evaluate_every": 1, "keep_checkpoints": 1}, "model": {"layers": 1}}
 
 
-@pytest.fixture(scope="module")
-def moments() -> list[tuple[int, bool]]:
-    """Every moment of three saves (they make some ninety calls), or some of them."""
-    every = [(moment, after) for moment in range(1, 91) for after in (False, True)]
-    return every if FULL else random.Random(1).sample(every, 12)
-
-
-def test_a_kill_inside_a_save_loses_nothing(trainer, tmp_path: Path, moments, monkeypatch: pytest.MonkeyPatch):
+def test_a_kill_inside_a_save_loses_nothing(trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     whole = trainer(tmp_path / "whole", **SAVES)
     with monkeypatch.context() as patch:
         count = killed_at(patch, -1, after=False)
         whole.train(Interrupt())
-    assert 80 <= count[0] <= 130, "the moments above should cover the saves"
-    for moment, after in moments:
+    assert count[0] > 50
+    moments = [(moment, after) for moment in range(1, count[0] + 1) for after in (False, True)]
+    for moment, after in moments if FULL else random.Random(1).sample(moments, 12):
         folder = tmp_path / f"{moment}-{after}"
         with monkeypatch.context() as patch, pytest.raises(Killed):
             killed_at(patch, moment, after)

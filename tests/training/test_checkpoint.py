@@ -60,6 +60,12 @@ def test_an_unfinished_save_is_swept_away_by_the_next(run: RunFolder):
     assert run.unfinished() == [] and run.steps() == [10]
 
 
+def test_an_unfinished_save_is_swept_away_by_resuming(run: RunFolder):
+    (run.checkpoints / "step-00000009.partial").mkdir(parents=True)
+    discard_beyond(run, Progress())
+    assert run.unfinished() == []
+
+
 def test_pruning_keeps_the_newest_and_the_best(run: RunFolder):
     for step in (1, 2, 3, 4, 5):
         save_checkpoint(run, *stepped(0), Progress(step=step))

@@ -88,18 +88,23 @@ def prune_checkpoints(run: RunFolder, keep: int) -> None:
 
 
 def discard_beyond(run: RunFolder, progress: Progress) -> None:
-    """Delete the checkpoints after `progress`, which `latest` does not know, and let `best` forget them.
+    """Delete what killed saves left behind, and the checkpoints after `progress`; let `best` forget them.
 
-    They are of a save that was killed, or of a course that the person has left: the steps are done again, perhaps with
-    another number of steps in all, and must not meet them.
+    `latest` does not know them: they are of a save that was killed, or of a course that the person has left. Their
+    steps are done again, perhaps with another number of steps in all, and must not meet them.
 
     Raises:
         TaleError: the disk refuses.
     """
-    if progress.best_step and run.checkpoint(progress.best_step).is_dir():
-        run.point("best", progress.best_step)
-    else:
-        (run.path / "best").unlink(missing_ok=True)
+    try:
+        for leftover in run.unfinished():
+            shutil.rmtree(leftover)
+        if progress.best_step and run.checkpoint(progress.best_step).is_dir():
+            run.point("best", progress.best_step)
+        else:
+            (run.path / "best").unlink(missing_ok=True)
+    except OSError as error:
+        raise TaleError(f"cannot clear up {run.path}: {error.strerror}") from error
     for step in run.steps():
         if step > progress.step:
             _delete(run.checkpoint(step))
