@@ -205,7 +205,7 @@ def main_job() -> int:
     """From the built-in corpus to a model's first samples; a step that fails ends it with that step's exit code."""
     resume = " --resume" if Path("runs/pocket").exists() else ""
     steps = {
-        "Prepare the built-in corpus": "prepare builtin --stories 6000 --vocab-size 2048 --out datasets/builtin",
+        "Prepare the built-in corpus": "prepare builtin --stories 7000 --vocab-size 2048 --out datasets/builtin",
         "Train a pocket GPT-2 on it": "train datasets/builtin --recipe pocket --out runs/pocket" + resume,
         "Evaluate it": "evaluate runs/pocket",
         "Its stories: runs/pocket, trained here, on the built-in corpus": "generate runs/pocket --samples 3",

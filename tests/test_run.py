@@ -264,7 +264,7 @@ def test_the_main_job_goes_from_text_to_stories(
 
     assert run.main_job() == 0
     first = [
-        "prepare builtin --stories 6000 --vocab-size 2048 --out datasets/builtin",
+        "prepare builtin --stories 7000 --vocab-size 2048 --out datasets/builtin",
         "train datasets/builtin --recipe pocket --out runs/pocket",
         "evaluate runs/pocket",
         "generate runs/pocket --samples 3",

@@ -28,7 +28,7 @@ def main() -> None:
         code = app(sys.argv[1:])
     except TaleError as error:
         console.print("Error:", style="bold red", end=" ")
-        console.print(str(error), markup=False, soft_wrap=True)
+        console.print(str(error), soft_wrap=True)
         code = error.exit_code
     except KeyboardInterrupt:
         console.print("Stopped.")

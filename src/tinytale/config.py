@@ -117,7 +117,7 @@ class OptimiserConfig:
     warmup_steps: int = 100
     """Steps over which the rate climbs linearly from 0 to its peak."""
     final_fraction: float = 0.1
-    """The rate at the last step, as a fraction of the peak."""
+    """Where the rate is heading: its fraction of the peak one step after the last."""
     betas: tuple[float, float] = (0.9, 0.95)
     """Decay rates of AdamW's two moving averages."""
     epsilon: float = 1e-8

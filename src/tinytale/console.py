@@ -4,8 +4,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False)
-"""Messages, progress and tables go to standard error, so that standard output can be piped."""
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+"""Messages, progress and tables go to standard error, so that standard output can be piped. Text is shown as it is:
+what a person typed (a folder named `[x]`) is never taken for markup."""
 
 
 class SpeedColumn(ProgressColumn):

@@ -48,7 +48,7 @@ def data(dataset: Path, *, png: Path | None = None, stories: int = 3, seed: int 
         from tinytale.report.survey_figure import survey_figure
 
         write_bytes(png, survey_figure(figures, dataset.resolve().name))
-        console.print(f"Written to {png}", markup=False, emoji=False)
+        console.print(f"Written to {png}")
     if json:
         print_json(figures)
     else:
@@ -59,7 +59,7 @@ def _show(figures: dict, chosen: list[str]) -> None:
     from tinytale.report.survey_tables import histogram, openings_table, printable, survey_table
 
     for part in (survey_table(figures), openings_table(figures), histogram(figures)):
-        console.print(part, "", sep="\n", markup=False, emoji=False)
+        console.print(part, "", sep="\n")
     for number, story in enumerate(chosen, 1):
         console.rule(f"random story {number} of {len(chosen)}", align="left")
-        console.print(printable(story), markup=False, emoji=False)
+        console.print(printable(story))

@@ -5,6 +5,7 @@ import platform
 import shutil
 
 from rich.table import Table
+from rich.text import Text
 
 from tinytale import __version__
 from tinytale.commands.options import print_json
@@ -67,13 +68,13 @@ def doctor(*, json: bool = False) -> None:
         return
     table = Table(show_header=False, box=None)
     for key, value in facts.items():
-        table.add_row(f"[dim]{key}[/dim]", value)
+        table.add_row(Text(key, style="dim"), value)
     console.print(table)
     recipes = Table(title="What fits")
     for heading in ("recipe", "weights", "memory to train", ""):
         recipes.add_column(heading, justify="right" if heading in ("weights", "memory to train") else "left")
     for row in fits:
-        verdict = "[green]fits[/green]" if row["fits"] else "[yellow]too large: lower --data.micro-batch-size[/yellow]"
+        verdict = Text("fits", "green") if row["fits"] else Text("too large: lower --data.micro-batch-size", "yellow")
         recipes.add_row(
             row["recipe"], f"{row['weights'] / 1e6:.1f}M", f"about {row['memory'] / GIBIBYTE:.1f} GiB", verdict
         )

@@ -69,7 +69,7 @@ def prepare(
                 field=field,
                 processes=processes,
                 progress=lambda doing, done, total: bar.update(task, description=doing, completed=done, total=total),
-                say=lambda line: console.print(line, markup=False),
+                say=lambda line: console.print(line),
             )
         except KeyboardInterrupt:
             console.print("Stopped. Nothing is lost: the same command goes on from here.")
@@ -91,8 +91,8 @@ def _show(manifest: "Manifest", out: Path) -> None:
     console.print(table)
     if manifest.duplicates_of_test:
         console.print(f"Left out of train and dev: {manifest.duplicates_of_test:,} stories that are in test too.")
-    console.print(f"Dataset {manifest.digest[:12]}, vocabulary {manifest.vocab_size:,}, in {out}", markup=False)
-    console.print(f"Next: tinytale train {out} --recipe pocket --out runs/{out.name}", markup=False)
+    console.print(f"Dataset {manifest.digest[:12]}, vocabulary {manifest.vocab_size:,}, in {out}")
+    console.print(f"Next: tinytale train {out} --recipe pocket --out runs/{out.name}")
 
 
 def _as_json(manifest: "Manifest") -> str:

@@ -97,7 +97,7 @@ def download(source: HubSource) -> list[tuple[HubFile, Path]]:
             if path and (fault := _fault(path, file, progress)):
                 if constants.HF_HUB_OFFLINE:
                     raise TaleError(f"{path} is corrupt: {fault}; unset HF_HUB_OFFLINE once to fetch it again")
-                console.print(f"{path} is corrupt: {fault}; fetching it again", markup=False, soft_wrap=True)
+                console.print(f"{path} is corrupt: {fault}; fetching it again", soft_wrap=True)
                 _delete(path)
             elif path:
                 paths[file] = path
@@ -112,7 +112,7 @@ def download(source: HubSource) -> list[tuple[HubFile, Path]]:
             _check_room(source, missing)
             total = sum(file.bytes for file in missing)
             said = f"fetching {total:,} bytes of {source.spec}: {_some(tuple(missing))}"
-            console.print(said, markup=False, soft_wrap=True)
+            console.print(said, soft_wrap=True)
             task = progress.add_task("fetching", total=total)
             done = 0
             for file in missing:

@@ -55,7 +55,7 @@ def list_files(repo: str, asked: str) -> tuple[str, tuple[HubFile, ...]]:
         commit = _branches(repo).get(asked, "")
         if not (files := _recall(repo, commit)):
             raise UnreachableError(f"{error}; it was not fetched before, so there is nothing to use") from error
-        console.print(f"{error}: using commit {commit}, as the last time", markup=False, soft_wrap=True)
+        console.print(f"{error}: using commit {commit}, as the last time", soft_wrap=True)
         return commit, files
     if COMMIT.fullmatch(asked):
         if commit != asked:
@@ -64,7 +64,7 @@ def list_files(repo: str, asked: str) -> tuple[str, tuple[HubFile, ...]]:
         return commit, files
     before = _branches(repo).get(asked, commit)
     moved = f" (it was {before} the last time)" if before != commit else ""
-    console.print(f"hub:{repo}: {asked} is commit {commit}{moved}", markup=False, soft_wrap=True)
+    console.print(f"hub:{repo}: {asked} is commit {commit}{moved}", soft_wrap=True)
     _remember(repo, commit, files, branch=asked)
     return commit, files
 

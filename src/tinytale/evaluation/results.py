@@ -16,7 +16,7 @@ from tinytale.model.gpt2 import GPT2
 
 VIEWS = {
     "stories": "each story from its start",
-    "windows": "contiguous windows, one context long",
+    "windows": "contiguous windows",
 }
 
 
@@ -68,9 +68,13 @@ def save_results(folder: Path, result: dict[str, Any]) -> Path:
 def results_table(result: dict[str, Any]) -> Table:
     """The two views side by side, for a person."""
     table = Table(
-        title=f"{result['data']}, {result['split']}: {result['stories']:,} stories, {result['bytes']:,} bytes"
+        title=f"{result['data']}, {result['split']}: {result['stories']:,} stories, {result['bytes']:,} bytes",
+        title_justify="left",
+        caption="loss in nats a token; bits per byte with its 95% interval over stories",
+        caption_justify="left",
+        box=None,
     )
-    for heading in ("view", "loss (nats/token)", "perplexity", "bits per byte", "95% interval"):
+    for heading in ("view", "loss", "perplexity", "bits per byte", "95% interval"):
         table.add_column(heading, justify="left" if heading == "view" else "right")
     for view, figures in result["views"].items():
         low, high = figures["interval_95"]
@@ -79,6 +83,6 @@ def results_table(result: dict[str, Any]) -> Table:
             f"{figures['loss']:.4f}",
             f"{figures['perplexity']:.3f}",
             f"{figures['bits_per_byte']:.4f}",
-            f"{low:.4f} to {high:.4f}",
+            f"{low:.4f}–{high:.4f}",
         )
     return table

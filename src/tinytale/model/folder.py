@@ -206,11 +206,3 @@ def _matching(file: Any, name: str, transposed: bool, shape: torch.Size, path: P
         raise TaleError(f"{path}: {name} has shape {stored}, which is not the shape that config.json calls for")
     tensor = file.get_tensor(name)
     return tensor.T.contiguous() if transposed else tensor
-
-
-def end_of_text_of(folder: Path) -> int:
-    """The id of the token that begins and ends every story, as `config.json` names it."""
-    value = read_json(folder / "config.json").get("eos_token_id")
-    if type(value) is not int:
-        raise TaleError(f"{folder / 'config.json'}: eos_token_id is {value!r}; expected a token's id")
-    return value

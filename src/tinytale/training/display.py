@@ -123,4 +123,4 @@ class ConsoleDisplay:
             rows.add_row("loss", Text(f"{sum(recent) / len(recent):.3f}", style="bold"))
             rows.add_row("", Text(sparkline(self.losses, width), style="cyan"))
         rows.add_row("dev loss", self.dev or Text("not evaluated yet", style="dim"))
-        return Panel(Group(rows), title=self.title, title_align="left", expand=False, padding=(0, 1))
+        return Panel(Group(rows), title=Text(self.title), title_align="left", expand=False, padding=(0, 1))
