@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-REMEMBERED = 2**16
+REMEMBERED = 2**15
 """Pieces kept in each dictionary, so that memory does not grow with the vocabulary of the text."""
 
 LONGEST = 64
