@@ -1,6 +1,6 @@
 """Encoding with GPT-2's tokenizer against the usual way: `datasets.map` over tiktoken on two processes, then one file.
 
-Whole commands on the same file, in turn, medians. Needs TINYSTORIES, TINYTALE_GPT2_TOKENIZER and the package `datasets`:
+Whole commands on the same file, in turn, medians. Needs TINYSTORIES, TINYTALE_GPT2_TOKENIZER and `pip install datasets`:
 
     python3 run.py test --peers tests/peers/test_encoding_speed.py -s
 """
@@ -71,9 +71,7 @@ if __name__ == "__main__":
 
 def seconds(*command: str, **variables: str) -> tuple[float, str]:
     begun = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *command], env=os.environ | variables, capture_output=True, encoding="utf-8"
-    )
+    done = subprocess.run([sys.executable, *command], env=os.environ | variables, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return time.perf_counter() - begun, done.stdout
 
@@ -99,6 +97,9 @@ def test_prepare_is_at_least_as_fast_as_datasets_over_tiktoken(tmp_path: Path, c
     with capsys.disabled():
         for name, times in (("tinytale prepare", ours), ("datasets + tiktoken", theirs), ("raw tiktoken loop", raw)):
             middle = statistics.median(times)
-            print(f"\n{name:20} {middle:6.1f} s  {size / middle:5.1f} MB/s  ({min(times):.1f} to {max(times):.1f})", end="")
+            print(
+                f"\n{name:20} {middle:6.1f} s  {size / middle:5.1f} MB/s  ({min(times):.1f} to {max(times):.1f})",
+                end="",
+            )
         print()
     assert statistics.median(ours) <= statistics.median(theirs)
