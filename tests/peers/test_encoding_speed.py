@@ -1,6 +1,6 @@
 """Encoding with GPT-2's tokenizer against the usual way: `datasets.map` over tiktoken on two processes, then one file.
 
-Whole commands on the same file, in turn, medians. Needs TINYSTORIES, TINYTALE_GPT2_TOKENIZER and `pip install datasets`:
+Whole commands on the same file, in turn, medians. Needs TINYSTORIES, TINYTALE_GPT2_TOKENIZER, `pip install datasets`:
 
     python3 run.py test --peers tests/peers/test_encoding_speed.py -s
 """
