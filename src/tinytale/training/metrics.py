@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tinytale.errors import TaleError
+from tinytale.files import write_text
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
@@ -26,11 +27,8 @@ class MetricsWriter:
 
     def __init__(self, path: Path, step: int):
         kept = [json.dumps(entry) + "\n" for entry in read_metrics(path) if entry["step"] <= step]
+        write_text(path, "".join(kept))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(path.name + ".partial")
-            partial.write_text("".join(kept), encoding="utf-8", newline="\n")
-            partial.replace(path)
             self._file = path.open("a", encoding="utf-8", newline="\n", buffering=1)
         except OSError as error:
             raise TaleError(f"cannot write {path}: {error.strerror}") from error
