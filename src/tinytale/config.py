@@ -157,8 +157,8 @@ class RunConfig:
     """Where to compute; auto takes CUDA, then MPS, then the CPU."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of matrix products; weights and optimiser stay float32. auto takes bfloat16 where the hardware multiplies it."""
-    kernels: Literal["fused", "textbook"] = "fused"
-    """torch's fused attention, LayerNorm and GELU, or the same written out as formulas."""
+    kernels: Literal["native", "fused", "textbook"] = "native"
+    """torch's fused kernels with our own CPU attention where it runs, torch's alone, or the formulas written out."""
     compile: bool = False
     """Compile the model with torch.compile: up to a minute at the start, then faster steps."""
     evaluate_every: int = 250
@@ -178,7 +178,7 @@ class RunConfig:
         _require(
             self.precision in ("auto", "float32", "bfloat16"), self, "precision", "'auto', 'float32' or 'bfloat16'"
         )
-        _require(self.kernels in ("fused", "textbook"), self, "kernels", "'fused' or 'textbook'")
+        _require(self.kernels in ("native", "fused", "textbook"), self, "kernels", "'native', 'fused' or 'textbook'")
         _require(self.evaluate_every >= 1, self, "evaluate_every", "a whole number of at least 1")
         _require(self.evaluate_tokens >= 0, self, "evaluate_tokens", "a whole number of at least 0")
         _require(self.checkpoint_seconds >= 0, self, "checkpoint_seconds", "a number of at least 0")

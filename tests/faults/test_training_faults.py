@@ -292,16 +292,19 @@ def test_a_full_disk_ends_the_run_with_one_line_and_hurts_nothing(
 
 @POSIX
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_compiled_run_writes_the_checkpoints_of_an_eager_one(
-    dataset: Path, tmp_path: Path, spawn_tale, train_options
+    precision: str, dataset: Path, tmp_path: Path, spawn_tale, train_options
 ):
+    """Traced in one piece, our own attention kernel (in bfloat16, where there is one) included."""
     traced = (
         "import functools, torch; torch.compile = functools.partial(torch.compile, backend='eager', fullgraph=True)"
     )
+    options = [option.replace("float32", precision) for option in train_options]
     for name, flags in (("eager", []), ("compiled", ["--compile"])):
         log = tmp_path / f"{name}.log"
         process = spawn_tale(
-            "train", dataset, "--out", tmp_path / name, *train_options, "--max-steps=2", *flags, before=traced, log=log
+            "train", dataset, "--out", tmp_path / name, *options, "--max-steps=2", *flags, before=traced, log=log
         )
         process.join(120)
         assert process.exitcode == 0 and "does not work" not in log.read_text()

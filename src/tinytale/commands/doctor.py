@@ -26,6 +26,8 @@ def doctor(*, json: bool = False) -> None:
     import torch
 
     from tinytale.hardware import multiplies_bfloat16, pick_device
+    from tinytale.native.attention import describe
+    from tinytale.native.build import compiler
     from tinytale.recipes import RECIPES
     from tinytale.training.estimate import estimate
 
@@ -38,7 +40,6 @@ def doctor(*, json: bool = False) -> None:
         free, total = memory.available, memory.total
         name = platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    compiler = next((found for found in map(shutil.which, ("c++", "g++", "clang++", "cl")) if found), None)
     facts = {
         "tinytale": __version__,
         "python": platform.python_version(),
@@ -47,7 +48,8 @@ def doctor(*, json: bool = False) -> None:
         "device": f"{device.type} ({name})",
         "cores": f"{cores} ({torch.get_num_threads()} threads for products)",
         "bfloat16 products": "yes, training uses them" if multiplies_bfloat16(device) else "no; training uses float32",
-        "C++ compiler": compiler or "none: torch.compile will fall back to eager",
+        "C++ compiler": compiler() or "none: torch.compile will fall back to eager",
+        "attention": describe() if device.type == "cpu" else "torch's",
         "memory": f"{free / GIBIBYTE:.1f} GiB free of {total / GIBIBYTE:.1f}",
         "disk": f"{shutil.disk_usage('.').free / GIBIBYTE:.1f} GiB free here",
     }

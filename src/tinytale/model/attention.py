@@ -1,6 +1,6 @@
 """Scaled dot-product attention, and multi-head causal self-attention on top of it.
 
-Letters of shapes: B batch, T query positions, S key positions (S >= T), C width, H heads, D head size.
+Letters of shapes: B batch, T query positions, S key positions (S >= T), C width, E = 3C, H heads, D head size.
 """
 
 import math
@@ -13,9 +13,11 @@ from torch.nn import functional as F
 
 from tinytale.config import ModelConfig
 from tinytale.model.cache import LayerCache
+from tinytale.native.attention import packed_attention, takes
 
-Kernels = Literal["textbook", "fused"]
-"""`textbook`: every operation written out as its formula. `fused`: torch's own kernel for the same formula."""
+Kernels = Literal["textbook", "fused", "native"]
+"""`textbook`: every operation written out as its formula. `fused`: torch's own kernel for the same formula. `native`:
+our own kernel for attention where there is one (`tinytale.native`), and torch's for all else."""
 
 
 def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> Tensor:
@@ -67,7 +69,7 @@ def fused_attention(
     return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask_TS, dropout_p=dropout)
 
 
-ATTENTION = {"textbook": textbook_attention, "fused": fused_attention}
+ATTENTION = {"textbook": textbook_attention, "fused": fused_attention, "native": fused_attention}
 
 
 class CausalSelfAttention(nn.Module):
@@ -85,15 +87,20 @@ class CausalSelfAttention(nn.Module):
         self.heads = config.heads
         self.dropout = config.dropout
         self.attend = ATTENTION[kernels]
+        self.native = kernels == "native"
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.output = nn.Linear(config.width, config.width)
 
     def forward(self, x_BTC: Float[Tensor, "B T C"], cache: LayerCache | None = None) -> Float[Tensor, "B T C"]:
         """Mix each position with itself and those before it; with a cache, also with the positions stored there."""
-        q_BHTD, k_BHTD, v_BHTD = (self._split_heads(part) for part in self.qkv(x_BTC).chunk(3, dim=-1))
-        k_BHSD, v_BHSD = cache.extend(k_BHTD, v_BHTD) if cache else (k_BHTD, v_BHTD)
-        y_BHTD = self.attend(q_BHTD, k_BHSD, v_BHSD, self.dropout if self.training else 0.0)
-        y_BTC = y_BHTD.transpose(1, 2).reshape(x_BTC.shape)
+        qkv_BTE, dropout = self.qkv(x_BTC), self.dropout if self.training else 0.0
+        if self.native and cache is None and takes(qkv_BTE, dropout):
+            y_BTC = packed_attention(qkv_BTE, self.heads)
+        else:
+            q_BHTD, k_BHTD, v_BHTD = (self._split_heads(part) for part in qkv_BTE.chunk(3, dim=-1))
+            k_BHSD, v_BHSD = cache.extend(k_BHTD, v_BHTD) if cache else (k_BHTD, v_BHTD)
+            y_BHTD = self.attend(q_BHTD, k_BHSD, v_BHSD, dropout)
+            y_BTC = y_BHTD.transpose(1, 2).reshape(x_BTC.shape)
         return F.dropout(self.output(y_BTC), self.dropout, self.training)
 
     def _split_heads(self, x_BTC: Float[Tensor, "B T C"]) -> Float[Tensor, "B H T D"]:

@@ -1,0 +1,65 @@
+"""One C++ file becomes a shared library: compiled once, on first use, into the user's cache."""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinytale.console import console
+
+USUAL = ("c++", "g++", "clang++", "cl")
+
+
+class UnavailableError(Exception):
+    """A kernel cannot be had here; the message says why. Whoever meets it goes on without the kernel."""
+
+
+def cache_folder() -> Path:
+    """Where built libraries lie: `tinytale` in $XDG_CACHE_HOME, or in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinytale"
+
+
+def compiler() -> str | None:
+    """The C++ compiler: what $CXX names, or the first of the usual ones; None where there is none."""
+    named = os.environ.get("CXX")
+    return next((found for found in map(shutil.which, [named] if named else USUAL) if found), None)
+
+
+def library(source: Path, choices: Sequence[Sequence[str]]) -> ctypes.CDLL:
+    """The library built from `source`, with the first of these choices of flags that the compiler takes.
+
+    It is named by a hash of the source and the flags, so that a new version never meets an old library.
+
+    Raises:
+        UnavailableError: no compiler, or it fails; or the library cannot be written or loaded.
+    """
+    try:
+        digest = hashlib.sha256(source.read_bytes() + repr(choices).encode()).hexdigest()
+        path = cache_folder() / f"{source.stem}-{digest[:16]}.so"
+        if not path.is_file():
+            _compile(source, choices, path)
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise UnavailableError(f"{source.name} cannot be built or loaded: {error}") from error
+
+
+def _compile(source: Path, choices: Sequence[Sequence[str]], path: Path) -> None:
+    command = compiler()
+    if command is None:
+        raise UnavailableError("there is no C++ compiler")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    begun, said = time.monotonic(), ""
+    for flags in choices:
+        ended = subprocess.run([command, *flags, str(source), "-o", str(partial)], capture_output=True, text=True)
+        if ended.returncode == 0:
+            partial.replace(path)
+            seconds = time.monotonic() - begun
+            console.print(f"Compiled {source.name} in {seconds:.1f} s, once, into {path}", style="dim")
+            return
+        said = next((line for line in ended.stderr.splitlines() if "error" in line), f"exit code {ended.returncode}")
+    raise UnavailableError(f"{command} cannot compile {source.name}: {said.strip()}")
