@@ -5,6 +5,7 @@ import torch
 
 from tinytale.config import ModelConfig
 from tinytale.model.gpt2 import GPT2
+from tinytale.model.layers import fused_gelu, gelu
 from tinytale.training.loss import summed_loss
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -40,3 +41,15 @@ def test_textbook_and_fused_agree_with_dropout_switched_off():
     textbook, fused = pair(torch.float64, dropout=0.5)
     tokens_BT = torch.arange(15)[None]
     torch.testing.assert_close(textbook.eval()(tokens_BT), fused.eval()(tokens_BT), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("compiling", [False, True])
+def test_both_forms_of_the_fused_gelu_are_the_formula(compiling: bool, dtype, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: compiling)
+    inputs = [torch.linspace(-30, 30, 2001, dtype=dtype, requires_grad=True) for _ in range(2)]
+    found, expected = fused_gelu(inputs[0]), gelu(inputs[1])
+    torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE[dtype])
+    found.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=0, atol=TOLERANCE[dtype])

@@ -26,7 +26,7 @@ def orthogonalise(matrices_NRC: Float[Tensor, "N R C"], steps: int = 5) -> Float
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
 
 
@@ -59,9 +59,9 @@ class Muon(torch.optim.Optimizer):
                 for weight, update in zip(parameter.chunk(group["parts"]), ahead.chunk(group["parts"]), strict=True):
                     stacks[weight.shape, group["lr"]].append((weight, update))
         for (shape, rate), pairs in stacks.items():
-            stack_NRC = torch.stack([update for _, update in pairs])
-            low = torch.bfloat16 if multiplies_bfloat16(stack_NRC.device) else stack_NRC.dtype
-            directions = orthogonalise(stack_NRC.to(low)).to(stack_NRC.dtype)
+            full = pairs[0][1].dtype
+            low = torch.bfloat16 if multiplies_bfloat16(pairs[0][1].device) else full
+            directions = orthogonalise(torch.stack([update.to(low) for _, update in pairs])).to(full)
             scale = rate * max(1, shape[0] / shape[1]) ** 0.5
             for (weight, _), direction in zip(pairs, directions, strict=True):
                 weight.add_(direction, alpha=-scale)
