@@ -161,6 +161,8 @@ class RunConfig:
     """torch's fused kernels with our own CPU attention where it runs, torch's alone, or the formulas written out."""
     compile: bool = False
     """Compile the model with torch.compile: up to a minute at the start, then faster steps."""
+    allocator: Literal["tuned", "default"] = "tuned"
+    """On Linux, start the process anew with glibc's allocator told to keep its memory; or leave it as it comes."""
     evaluate_every: int = 250
     """Steps between evaluations on the dev split; the last step is always evaluated."""
     evaluate_tokens: int = 131_072
@@ -179,6 +181,7 @@ class RunConfig:
             self.precision in ("auto", "float32", "bfloat16"), self, "precision", "'auto', 'float32' or 'bfloat16'"
         )
         _require(self.kernels in ("native", "fused", "textbook"), self, "kernels", "'native', 'fused' or 'textbook'")
+        _require(self.allocator in ("tuned", "default"), self, "allocator", "'tuned' or 'default'")
         _require(self.evaluate_every >= 1, self, "evaluate_every", "a whole number of at least 1")
         _require(self.evaluate_tokens >= 0, self, "evaluate_tokens", "a whole number of at least 0")
         _require(self.checkpoint_seconds >= 0, self, "checkpoint_seconds", "a number of at least 0")

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from tinytale.allocator import restart_tuned
 from tinytale.commands.overrides import (
     DataOverrides,
     ModelOverrides,
@@ -24,6 +25,7 @@ MAY_CHANGE_ON_RESUME = {
     "run.max_steps",
     "run.evaluate_every",
     "run.evaluate_tokens",
+    "run.allocator",
     "run.checkpoint_seconds",
     "run.keep_checkpoints",
     "data.folder",
@@ -87,6 +89,8 @@ def train(
     if config is not None:
         settings = override(settings, read_toml(config), where=str(config))
     settings = override(settings, {name: section for name, section in changes.items() if section})
+    if settings.run.allocator == "tuned":
+        restart_tuned()
     return _train(dataset, folder, settings, saved)
 
 
