@@ -63,7 +63,8 @@ def test_a_bad_value_is_refused_with_its_field_and_itself(section: type, name: s
 def test_every_field_that_can_be_wrong_is_tried_above():
     sections = (ModelConfig, DataConfig, OptimiserConfig, RunConfig)
     kinds = {(section, name): kind for section in sections for name, kind in typing.get_type_hints(section).items()}
-    words = {field for field, kind in kinds.items() if typing.get_origin(kind) is typing.Literal or kind in (str, bool)}
+    free = (str, bool, bool | None)
+    words = {field for field, kind in kinds.items() if typing.get_origin(kind) is typing.Literal or kind in free}
     assert kinds.keys() - words == {bad[:2] for bad in BAD_FIELDS}
 
 

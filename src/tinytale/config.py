@@ -159,8 +159,8 @@ class RunConfig:
     """Of matrix products; weights and optimiser stay float32. auto takes bfloat16 where the hardware multiplies it."""
     kernels: Literal["native", "fused", "textbook"] = "native"
     """torch's fused kernels with our own CPU attention where it runs, torch's alone, or the formulas written out."""
-    compile: bool = False
-    """Compile the model with torch.compile: up to a minute at the start, then faster steps."""
+    compile: bool | None = None
+    """Compile the model with torch.compile: up to a minute at the start, then faster steps. Default: in long runs."""
     allocator: Literal["tuned", "default"] = "tuned"
     """On Linux, start the process anew with glibc's allocator told to keep its memory; or leave it as it comes."""
     evaluate_every: int = 250

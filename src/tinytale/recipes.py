@@ -24,7 +24,7 @@ def small() -> TrainConfig:
         model=ModelConfig(context_length=256, layers=6, heads=8, width=256),
         data=DataConfig(batch_size=32),
         optimiser=_muon(),
-        run=RunConfig(epochs=2.0, compile=True, evaluate_every=250, evaluate_tokens=131_072),
+        run=RunConfig(epochs=2.0, evaluate_every=250, evaluate_tokens=131_072),
     )
 
 
@@ -35,7 +35,7 @@ def course() -> TrainConfig:
         model=ModelConfig(context_length=512, layers=12, heads=12, width=768, dropout=0.1),
         data=DataConfig(batch_size=128, micro_batch_size=32),
         optimiser=_muon(),
-        run=RunConfig(epochs=5.0, compile=True, evaluate_every=250, evaluate_tokens=0),
+        run=RunConfig(epochs=5.0, evaluate_every=250, evaluate_tokens=0),
     )
 
 
@@ -46,7 +46,7 @@ def gpt2() -> TrainConfig:
         model=ModelConfig(context_length=1024, layers=12, heads=12, width=768),
         data=DataConfig(batch_size=480, micro_batch_size=16),
         optimiser=OptimiserConfig(learning_rate=6e-4, warmup_steps=700, weight_decay=0.1),
-        run=RunConfig(epochs=5.0, compile=True, evaluate_every=250, evaluate_tokens=0),
+        run=RunConfig(epochs=5.0, evaluate_every=250, evaluate_tokens=0),
     )
 
 

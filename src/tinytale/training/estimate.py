@@ -7,6 +7,15 @@ import torch
 from tinytale.config import TrainConfig
 from tinytale.model.gpt2 import GPT2
 
+COMPILING_PAYS = {"cpu": 3e13, "cuda": 1e16}
+"""FLOP of a whole run from which torch.compile saves more time than it takes, by kind of device."""
+
+
+def compiling_pays(config: TrainConfig, max_steps: int, device: str) -> bool:
+    """Whether to compile a run of `max_steps` in all when its settings leave that open; a resumed run decides alike."""
+    flop = estimate(config, config.model.vocab_size).flop_per_token * config.tokens_per_step * max_steps
+    return flop >= COMPILING_PAYS.get(device, float("inf"))
+
 
 @dataclass(frozen=True)
 class Estimate:

@@ -17,6 +17,7 @@ from tinytale.errors import TaleError
 from tinytale.hardware import autocast, pick_device, pick_precision
 from tinytale.model.gpt2 import GPT2
 from tinytale.training.checkpoint import Progress
+from tinytale.training.estimate import compiling_pays
 from tinytale.training.loss import WindowLoss, summed_loss, windows
 from tinytale.training.optim import Optimiser
 from tinytale.training.schedule import rate_fraction
@@ -68,6 +69,9 @@ def initial_state(config: TrainConfig, max_steps: int) -> TrainState:
         UsageError: the device is not there.
     """
     device = pick_device(config.run.device)
+    compiled = config.run.compile
+    if compiled is None:
+        compiled = compiling_pays(config, max_steps, device.type)
     torch.manual_seed(config.run.seed)
     model = GPT2(config.model, config.run.kernels).to(device)
     return TrainState(
@@ -77,7 +81,7 @@ def initial_state(config: TrainConfig, max_steps: int) -> TrainState:
         optimiser=Optimiser(model, config.optimiser),
         device=device,
         precision=pick_precision(config.run.precision, device),
-        loss=compiled_or_eager(summed_loss) if config.run.compile else summed_loss,
+        loss=compiled_or_eager(summed_loss) if compiled else summed_loss,
     )
 
 
