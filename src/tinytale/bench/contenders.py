@@ -1,7 +1,8 @@
 """Who takes part, and how each is set up: a function that does one training step and returns its loss.
 
 All begin from the same weights, see the same batches, clip the gradient's norm at 1 and, unless said otherwise, train
-with AdamW (betas 0.9 and 0.95, weight decay 0.1 of matrices and embeddings, rate 1e-3). Letters of shapes: B batch, T positions.
+with AdamW: betas 0.9 and 0.95, rate 1e-3, weight decay 0.1 but for gains and biases. Letters of shapes: B batch, T
+positions.
 """
 
 import importlib.util
@@ -54,7 +55,7 @@ def nanogpt(size: Size, folder: Path | None, best: bool) -> TrainingStep:
 
 
 def transformers(size: Size, _: Path | None, best: bool) -> TrainingStep:
-    """GPT2LMHeadModel in a plain loop; `best` adds bfloat16, torch.compile and the fused AdamW.
+    """GPT2LMHeadModel and its default (SDPA) attention in a plain loop; `best` adds bfloat16, compile, fused AdamW.
 
     Raises:
         TaleError: transformers is not installed.
@@ -75,7 +76,6 @@ def transformers(size: Size, _: Path | None, best: bool) -> TrainingStep:
         bos_token_id=0,
         eos_token_id=0,
         use_cache=False,
-        attn_implementation="sdpa",
     )
     model = GPT2LMHeadModel(config)
     copy_weights(initial_model(size), model, transposed_too=True)

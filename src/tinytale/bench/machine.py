@@ -46,11 +46,10 @@ def peak_memory() -> int:
     if status.is_file():  # getrusage would count what the parent had before the child became another program
         line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
-    import psutil
+    if sys.platform == "win32":
+        import psutil
 
-    memory = psutil.Process().memory_info()
-    if hasattr(memory, "peak_wset"):
-        return memory.peak_wset
+        return psutil.Process().memory_info().peak_wset
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

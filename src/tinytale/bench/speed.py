@@ -95,7 +95,7 @@ def speed_table(result: dict[str, Any]) -> Table:
         title_justify="left",
         caption_justify="left",
         box=None,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),
     )
     for heading in ("contender", "ms a step", "(range)", "tokens/s", f"x {base}", "of peak", "GiB", "loss"):
         table.add_column(heading, justify="left" if heading in ("contender", "(range)") else "right", no_wrap=True)

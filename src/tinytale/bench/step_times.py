@@ -66,7 +66,7 @@ def time_steps(
     conditions: Conditions,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure contenders in turn. `progress` is told what comes next, `turns(names, conditions)` times.
+    """Measure contenders in turn. `progress` is told what comes next, `turns(len(names), conditions)` times.
 
     Raises:
         UsageError: the dataset's vocabulary is larger than the model's, or nanoGPT's code is needed and not there.
@@ -109,6 +109,6 @@ def time_steps(
     }
 
 
-def turns(names: list[str], conditions: Conditions) -> int:
-    """How often `time_steps` calls `progress`."""
-    return (len(names) + 1) * (1 + conditions.rounds)
+def turns(contenders: int, conditions: Conditions) -> int:
+    """How often `time_steps` calls `progress`: for every contender and the peak, at its set-up and in each round."""
+    return (contenders + 1) * (1 + conditions.rounds)
