@@ -10,7 +10,7 @@ from torch import Tensor
 from tinytale.bench.contenders import TrainingStep
 
 PEAK = "peak"
-SIDES = (1024, 2048)
+SIDES = (512, 1024, 2048)
 
 
 def product(dtype: torch.dtype, side: int) -> Callable[[], Tensor]:
@@ -33,11 +33,11 @@ def flop_per_second(dtype: torch.dtype, side: int) -> float:
 def matrix_products(sides: tuple[int, ...] = SIDES) -> tuple[TrainingStep, dict[str, Any]]:
     """As a step, the fastest product some times over; and what it is: `flop_per_step`, `dtype`, `side`.
 
-    bfloat16 or float32, whichever this machine multiplies faster.
+    bfloat16 or float32, whichever this machine multiplies faster at the smallest side.
     """
     dtype = max((torch.bfloat16, torch.float32), key=lambda dtype: flop_per_second(dtype, sides[0]))
     side = max(sides, key=lambda side: flop_per_second(dtype, side))
-    multiply, times = product(dtype, side), 10 * (sides[-1] // side) ** 3
+    multiply, times = product(dtype, side), 2 * (sides[-1] // side) ** 3
 
     def step(_inputs: Tensor, _targets: Tensor) -> float:
         for _ in range(times):

@@ -24,7 +24,7 @@ def median_ratio(base: Rounds, other: Rounds) -> float:
     return statistics.median(theirs / ours for theirs, ours in pairs)
 
 
-def share_of_peak(flop_per_step: float, rounds: Rounds, peak_flop_per_step: float, peak_rounds: Rounds) -> float:
+def share_of_peak(flop_per_step: int, rounds: Rounds, peak_flop_per_step: int, peak_rounds: Rounds) -> float:
     """Useful FLOP a second as a share of what the machine's fastest product did in the same rounds."""
     return flop_per_step / peak_flop_per_step * median_ratio(peak_rounds, rounds)
 
