@@ -34,6 +34,7 @@ BAD_FIELDS = [
     (DataConfig, "micro_batch_size", 5),
     (DataConfig, "sequence_length", 0),
     (OptimiserConfig, "learning_rate", 0.0),
+    (OptimiserConfig, "embedding_learning_rate", 0.0),
     (OptimiserConfig, "matrix_learning_rate", -1.0),
     (OptimiserConfig, "matrix_momentum", 1.0),
     (OptimiserConfig, "warmup_steps", -1),

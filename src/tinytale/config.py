@@ -108,6 +108,8 @@ class OptimiserConfig:
     """AdamW for every weight (the classic choice), or Muon for the blocks' matrices and AdamW for the rest."""
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
+    embedding_learning_rate: float | None = None
+    """Peak AdamW rate of the embedding and positions; default: learning_rate."""
     matrix_learning_rate: float = 0.02
     """Peak learning rate of Muon."""
     matrix_momentum: float = 0.95
@@ -130,6 +132,8 @@ class OptimiserConfig:
     def __post_init__(self) -> None:
         _require(self.algorithm in ("adamw", "muon"), self, "algorithm", "'adamw' or 'muon'")
         _require(self.learning_rate > 0, self, "learning_rate", "a number above 0")
+        embedding = self.embedding_learning_rate
+        _require(embedding is None or embedding > 0, self, "embedding_learning_rate", "a number above 0")
         _require(self.matrix_learning_rate > 0, self, "matrix_learning_rate", "a number above 0")
         _require(0 <= self.matrix_momentum < 1, self, "matrix_momentum", "a number of at least 0 and below 1")
         _require(

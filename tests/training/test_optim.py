@@ -34,6 +34,17 @@ def test_matrices_and_embeddings_decay_and_gains_and_biases_do_not():
     assert not decays
 
 
+@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
+def test_the_embeddings_may_have_their_own_rate(algorithm):
+    model = GPT2(CONFIG)
+    config = OptimiserConfig(algorithm=algorithm, learning_rate=1e-3, embedding_learning_rate=1e-2)
+    adamw = Optimiser(model, config).parts[-1]
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    rates = {names[p]: group["lr"] for group in adamw.param_groups for p in group["params"]}
+    assert {name for name, rate in rates.items() if rate == 1e-2} == {"embedding.weight_VC", "positions.weight_TC"}
+    assert set(rates.values()) == {1e-2, 1e-3}
+
+
 def test_muon_moves_the_matrices_of_the_blocks_and_adamw_the_rest_each_once():
     model, optimiser = GPT2(CONFIG), None
     optimiser = Optimiser(model, OptimiserConfig(algorithm="muon"))

@@ -8,11 +8,17 @@ from tinytale.model.gpt2 import GPT2
 from tinytale.training.muon import Muon
 
 
-def decay_groups(parameters: dict[str, nn.Parameter], weight_decay: float) -> list[dict]:
-    """Matrices and embeddings decay; gains and biases, which have one dimension, do not."""
-    decayed = [parameter for parameter in parameters.values() if parameter.dim() >= 2]
-    kept = [parameter for parameter in parameters.values() if parameter.dim() < 2]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+def adamw_groups(parameters: dict[str, nn.Parameter], config: OptimiserConfig) -> list[dict]:
+    """Matrices and embeddings decay; gains and biases, which have one dimension, do not. Embeddings have their rate."""
+    embeddings = {name: p for name, p in parameters.items() if name.startswith(("embedding.", "positions."))}
+    matrices = [p for name, p in parameters.items() if p.dim() >= 2 and name not in embeddings]
+    vectors = [p for p in parameters.values() if p.dim() < 2]
+    rate, decay = config.learning_rate, config.weight_decay
+    groups = [
+        {"params": list(embeddings.values()), "lr": config.embedding_learning_rate or rate, "weight_decay": decay},
+        {"params": matrices, "lr": rate, "weight_decay": decay},
+        {"params": vectors, "lr": rate, "weight_decay": 0.0},
+    ]
     return [group for group in groups if group["params"]]
 
 
@@ -35,8 +41,7 @@ class Optimiser:
             self.parts.append(Muon(groups, config.matrix_learning_rate, config.matrix_momentum))
         self.parts.append(
             torch.optim.AdamW(
-                decay_groups(rest, config.weight_decay),
-                lr=config.learning_rate,
+                adamw_groups(rest, config),
                 betas=config.betas,
                 eps=config.epsilon,
                 fused=True,

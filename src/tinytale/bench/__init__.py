@@ -1,0 +1,1 @@
+"""Side-by-side measurements against other programs: speed of a training step, time to a loss."""

@@ -1,0 +1,151 @@
+"""Contenders take turns: each in a process of its own, all under the same conditions, one at a time."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from tinytale.bench.worker import Request
+from tinytale.errors import TaleError, UsageError
+
+Allocator = Literal["default", "tuned"]
+Isa = Literal[
+    "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX"
+]
+"""Instruction sets by oneDNN's names, which torch's matrix products go by."""
+
+TUNED = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=17179869184"
+    ":glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=268435456"
+)
+"""Huge pages, and memory that is kept rather than given back: no page faults once a step has been done."""
+
+
+def environment(threads: int, allocator: Allocator, isa: Isa | None) -> dict[str, str]:
+    """The variables that every contender's process begins with.
+
+    Raises:
+        UsageError: an argument is not a valid one, or the allocator cannot be tuned on this system.
+    """
+    if threads < 1:
+        raise UsageError(f"the number of threads must be at least 1, not {threads}")
+    if isa and isa not in get_args(Isa):
+        raise UsageError(f"oneDNN has no instruction set {isa!r}; known are {', '.join(get_args(Isa))}")
+    if allocator == "tuned" and platform.libc_ver()[0] != "glibc":
+        raise UsageError("the allocator can be tuned with glibc only; leave out --allocator tuned")
+    ours = {"GLIBC_TUNABLES", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"}
+    variables = {name: value for name, value in os.environ.items() if name not in ours}
+    variables |= {"OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    variables |= {"GLIBC_TUNABLES": TUNED} if allocator == "tuned" else {}
+    variables |= {"ONEDNN_MAX_CPU_ISA": isa} if isa else {}
+    return variables
+
+
+@dataclass
+class Measured:
+    """What is known of a contender."""
+
+    loss: float
+    """Nats a token, before the last step of the warm-up."""
+    set_up_seconds: float
+    """From nothing to warm, compilation included."""
+    facts: dict[str, Any]
+    rounds: list[list[float]] = field(default_factory=list)
+    """Seconds of each step, round by round."""
+    peak_memory: int = 0
+    """Bytes."""
+
+
+class Contestant:
+    """A contender's process; waits, blocked, for its turns. As a context manager it is gone at the end.
+
+    Raises:
+        TaleError: on each call, if the process refuses or ends before it has answered; says which one, and why.
+    """
+
+    def __init__(self, request: Request, variables: dict[str, str]):
+        self.name = request.contender
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tinytale.bench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=variables,
+            encoding="utf-8",
+        )
+        self._tell(request.to_json())
+
+    def __enter__(self) -> "Contestant":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.__exit__(None, None, None)
+        self._log.close()
+
+    def warm(self) -> Measured:
+        """Wait until it is set up."""
+        return Measured(**self._answer())
+
+    def steps(self, count: int) -> list[float]:
+        """Its turn: the seconds of each of some steps."""
+        self._tell(json.dumps({"steps": count}))
+        return self._answer()["seconds"]
+
+    def leave(self) -> int:
+        """Let it end; the most memory that it had, in bytes."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        return self._answer()["peak_memory"]
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            self._log.seek(0)
+            last = (self._log.read().decode("utf-8", "replace").strip().splitlines() or ["it said nothing"])[-1]
+            raise TaleError(f"{self.name} ended with code {self._process.wait()}: {last}")
+        answer = json.loads(line)
+        if "refused" in answer:
+            raise TaleError(f"{self.name} cannot be measured: {answer['refused']}")
+        return answer
+
+
+def take_turns(
+    requests: list[Request], variables: dict[str, str], rounds: int, steps: int, progress: Callable[[str], None]
+) -> dict[str, Measured]:
+    """Set up every contender, one after another; then let each do some steps in turn, round by round.
+
+    `progress` is told what comes next: `len(requests) * (1 + rounds)` calls.
+
+    Raises:
+        TaleError: a contender cannot be measured.
+    """
+    with ExitStack() as stack:
+        contestants, measured = [], {}
+        for request in requests:
+            progress(f"setting up {request.contender}")
+            contestants.append(stack.enter_context(Contestant(request, variables)))
+            measured[request.contender] = contestants[-1].warm()
+        for number in range(1, rounds + 1):
+            for contestant in contestants:
+                progress(f"round {number} of {rounds}: {contestant.name}")
+                measured[contestant.name].rounds.append(contestant.steps(steps))
+        for contestant in contestants:
+            measured[contestant.name].peak_memory = contestant.leave()
+    return measured

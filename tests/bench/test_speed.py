@@ -1,0 +1,54 @@
+"""What step times say, by hand-made numbers."""
+
+import pytest
+from rich.console import Console
+
+from tinytale.bench.sizes import Size
+from tinytale.bench.speed import as_json, median_ratio, peak_figures, round_medians, share_of_peak, speed_table, speeds
+from tinytale.bench.turns import Measured
+
+SIZE = Size(layers=1, width=8, heads=1, context_length=10, vocab_size=300, batch_size=2)
+
+
+def test_a_round_is_the_median_of_its_steps():
+    assert round_medians([[1.0, 9.0, 2.0], [4.0, 4.0, 5.0]]) == [2.0, 4.0]
+
+
+def test_the_ratio_is_taken_round_by_round_so_that_slow_weather_cancels():
+    base = [[2.0], [20.0], [2.0]]
+    other = [[1.0], [10.0], [0.5]]
+    assert median_ratio(base, other) == 2.0
+    assert median_ratio(other, base) == 0.5
+
+
+def test_the_share_of_the_peak_is_flop_over_flop_in_the_same_rounds():
+    assert share_of_peak(100, [[2.0], [4.0]], 50, [[0.5], [1.0]]) == pytest.approx(0.5)
+
+
+def test_the_first_contender_is_the_one_to_beat():
+    peak = Measured(loss=0.0, set_up_seconds=1.0, facts={"flop_per_step": 1000, "dtype": "bfloat16", "side": 5})
+    peak.rounds = [[0.5], [0.5]]
+    slow = Measured(loss=3.25, set_up_seconds=1.0, facts={}, rounds=[[2.0, 3.0], [2.0, 9.0]], peak_memory=2**30)
+    fast = Measured(loss=3.5, set_up_seconds=1.0, facts={}, rounds=[[1.0, 1.0], [1.0, 1.0]], peak_memory=2**29)
+    found = speeds({"slow": slow, "fast": fast}, {"slow": "it is", "fast": "so it is"}, SIZE, 50, peak)
+    assert list(found) == ["slow", "fast"]
+    assert (found["slow"].ratio, found["slow"].fastest_seconds, found["slow"].slowest_seconds) == (1.0, 2.0, 9.0)
+    assert found["slow"].median_seconds == 4.0
+    assert found["fast"].ratio == 4.0
+    assert found["fast"].tokens_per_second == 20.0
+    assert found["fast"].share_of_peak == 0.5  # 50 FLOP a token x 20 tokens a second, of 2000
+
+    result = {
+        "contenders": as_json(found),
+        "peak": peak_figures(peak),
+        "threads": 1,
+        "size": {"name": "tiny"},
+        "machine": {"processor": "a processor"},
+        "warm_up": 3,
+    }
+    assert result["peak"]["flop_per_second"] == 2000
+    console = Console(width=80)
+    with console.capture() as said:
+        console.print(speed_table(result))
+    (row,) = [line.split() for line in said.get().splitlines() if line.startswith("fast")]
+    assert row == ["fast", "1000.0", "(1000–1000)", "20", "4.00", "50%", "0.50", "3.5000"]
