@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,15 @@ from tinytale.errors import TaleError
 
 PARTIAL = ".partial"
 """Suffix of a file or folder that is still being written; a reader never looks at one."""
+
+
+def cache_folder() -> Path:
+    """Where this system keeps what programs can fetch again."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tinytale"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "tinytale"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinytale"
 
 
 def sha256_of(path: Path) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tinytale.native.build import UnavailableError, cache_folder, compiler, library
+from tinytale.files import cache_folder
+from tinytale.native.build import UnavailableError, compiler, library
 
 NEEDS = pytest.mark.skipif(sys.platform != "linux" or compiler() is None, reason="needs Linux and a C++ compiler")
 FLAGS = ["-shared", "-fPIC"]

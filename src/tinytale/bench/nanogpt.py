@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from tinytale.bench.sizes import Size
 from tinytale.errors import TaleError, UsageError
-from tinytale.files import PARTIAL, sha256_of
+from tinytale.files import PARTIAL, cache_folder, sha256_of
 from tinytale.model.folder import hugging_face_name
 from tinytale.model.gpt2 import GPT2
 
@@ -42,15 +41,6 @@ def nanogpt_folder(asked: str | None) -> Path:
     if not (folder / "model.py").is_file():
         raise UsageError(f"{folder} has no model.py; expected a clone of {ADDRESS}")
     return folder
-
-
-def cache_folder() -> Path:
-    """Where this system keeps what programs can fetch again."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tinytale"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "tinytale"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinytale"
 
 
 def _cloned(folder: Path) -> Path:

@@ -10,17 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinytale.console import console
+from tinytale.files import cache_folder
 
 USUAL = ("c++", "g++", "clang++", "cl")
 
 
 class UnavailableError(Exception):
     """A kernel cannot be had here; the message says why. Whoever meets it goes on without the kernel."""
-
-
-def cache_folder() -> Path:
-    """Where built libraries lie: `tinytale` in $XDG_CACHE_HOME, or in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinytale"
 
 
 def compiler() -> str | None:
