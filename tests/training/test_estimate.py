@@ -1,5 +1,7 @@
+import pytest
+
 from tinytale.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-from tinytale.training.estimate import estimate
+from tinytale.training.estimate import checkpoints, estimate, evaluations
 
 
 def test_an_estimate_by_hand():
@@ -14,3 +16,28 @@ def test_an_estimate_by_hand():
     assert found.parameters == weights
     assert found.flop_per_token == 6 * (weights - 40) + 6 * 3 * 5 * 4
     assert found.memory_bytes == 16 * weights + 2 * 5 * (2 * 34 * 4 * 3 + 12 * 7)
+
+
+def as_the_trainer_counts(steps: int, every: int, seconds_apart: float, step_seconds: float) -> tuple[int, int]:
+    """The rule of `Trainer.train`, step by step."""
+    looks = saves = 0
+    last_saved = 0.0
+    for step in range(1, steps + 1):
+        evaluate = step == steps or step % every == 0
+        looks += evaluate
+        if evaluate or step * step_seconds - last_saved >= seconds_apart:
+            saves += 1
+            last_saved = step * step_seconds
+    return looks, saves
+
+
+@pytest.mark.parametrize("steps", [1, 9, 10, 11, 40, 57])
+@pytest.mark.parametrize("seconds_apart", [0.0, 1.0, 3.0, 6.5, 100.0])
+def test_evaluations_and_checkpoints_are_counted_as_the_trainer_does_them(steps: int, seconds_apart: float):
+    config = TrainConfig(run=RunConfig(evaluate_every=10, checkpoint_seconds=seconds_apart))
+    counted = evaluations(config, steps), checkpoints(config, steps, step_seconds=0.5)
+    assert counted == as_the_trainer_counts(steps, 10, seconds_apart, 0.5)
+
+
+def test_a_run_that_is_done_takes_nothing():
+    assert evaluations(TrainConfig(), 0) == checkpoints(TrainConfig(), 0, 1.0) == 0
