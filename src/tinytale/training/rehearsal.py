@@ -26,7 +26,7 @@ from tinytale.training.loss import summed_loss
 MEASURED_SECONDS = 2.0
 """A thing is done again and again for so long, and its mean time taken."""
 
-LONGEST_STEP = 5.0
+LONGEST_STEP = 10.0
 """Seconds; where a whole step would take longer, a part of it is measured."""
 
 
