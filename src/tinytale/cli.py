@@ -15,7 +15,7 @@ app = App(
     version=__version__,
     result_action="return_value",
 )
-for verb in ("prepare", "data", "train", "evaluate", "generate", "bench", "doctor"):
+for verb in ("prepare", "data", "train", "evaluate", "generate", "export", "bench", "doctor"):
     app.command(f"tinytale.commands.{verb}:{verb}", name=verb)
 
 

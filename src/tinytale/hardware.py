@@ -1,5 +1,6 @@
 """Where to compute and in which number format: chosen from what this machine has."""
 
+import sys
 from typing import Literal
 
 import torch
@@ -41,3 +42,25 @@ def pick_precision(name: str, device: torch.device) -> Literal["float32", "bfloa
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Run matrix products inside in `precision`, and what needs it (softmax, LayerNorm, loss) in float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has computed all that it was asked for, so that a clock may be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory so far, in bytes: of the tensors on a CUDA device, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

@@ -91,7 +91,13 @@ def shipped_weights() -> dict[str, Path]:
     """The runs that come with tinytale, by name: inside an installed package, or at the root of the repository."""
     here = Path(__file__).parent
     places = [here / "weights", here.parent.parent / "weights"]
-    return {run.name: run for place in places if place.is_dir() for run in sorted(place.iterdir()) if run.is_dir()}
+    found = [run for place in places if place.is_dir() for run in sorted(place.iterdir()) if run.is_dir()]
+    return {run.name: run for run in found if not run.name.endswith(PARTIAL)}
+
+
+def is_shipped(folder: Path) -> bool:
+    """Whether a folder is one of the shipped runs: read, never written into."""
+    return folder.resolve() in {run.resolve() for run in shipped_weights().values()}
 
 
 def find_folder(name: str) -> Path:

@@ -8,6 +8,7 @@ import torch
 
 from tinytale.config import ModelConfig
 from tinytale.data.shards import Manifest
+from tinytale.files import sha256_of
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
 
@@ -95,3 +96,54 @@ def test_a_broken_run_is_refused_in_one_line(broken: str, tale, run: Path):
 def test_a_folder_that_is_not_there_is_refused(tale):
     ended = tale("evaluate", "runs/none")
     assert ended.code == 2 and "there is no folder 'runs/none'" in ended.err
+
+
+FEW_SAMPLES = {"stories": 4, "max_new_tokens": 20}
+
+
+@pytest.fixture
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinytale.evaluation.samples import SampleSettings
+
+    monkeypatch.setattr("tinytale.evaluation.samples.SampleSettings", lambda: SampleSettings(**FEW_SAMPLES))
+
+
+def test_the_full_suite_measures_memorisation_and_keeps_the_samples(tale, run: Path, dataset: Path, few_samples):
+    ended = tale("evaluate", run, "--suite=full", "--json")
+    result = json.loads(ended.out)
+    assert ended.code == 0 and result["memorisation"]["samples"]["stories"] == 4
+    samples = json.loads((run / "samples.json").read_text())
+    assert len(samples["stories"]) == 4 and samples["settings"] == result["memorisation"]["settings"]
+    assert samples["weights"] == result["weights"] == sha256_of(run / "model" / "model.safetensors")
+    shown = tale("evaluate", run, "--suite=full").err
+    assert "sequences of 8 words" in shown and "real stories" in shown
+
+
+def test_what_was_measured_stays_until_the_weights_change(tale, run: Path, dataset: Path, few_samples):
+    path = run / "evaluation" / f"{Manifest.load(dataset).digest[:16]}.json"
+    tale("evaluate", run, "--suite=full")
+    tale("evaluate", run)
+    assert "memorisation" in json.loads(path.read_text())["test"]
+    torch.manual_seed(1)
+    model = GPT2(ModelConfig(vocab_size=300, context_length=32, layers=1, heads=2, width=16))
+    save_model(run / "model", model, Manifest.load(dataset).end_of_text)
+    tale("evaluate", run)
+    assert "memorisation" not in json.loads(path.read_text())["test"]
+
+
+def test_the_full_suite_goes_where_out_says(tale, run: Path, dataset: Path, tmp_path: Path, few_samples):
+    out = tmp_path / "results"
+    assert tale("evaluate", run, "--suite=full", "--out", out).code == 0
+    assert (out / "samples.json").is_file() and len(list(out.iterdir())) == 2
+    assert not (run / "samples.json").exists() and not (run / "evaluation").exists()
+
+
+def test_the_full_suite_needs_the_dataset_of_the_run(tale, run: Path, dataset: Path, tmp_path: Path):
+    stories = tmp_path / "stories.txt"
+    stories.write_text("The end.")
+    ended = tale("evaluate", run, "--suite=full", "--data", stories)
+    assert ended.code == 2 and "give --data DATASET" in ended.err
+    (run / "config.toml").write_text(f'[data]\nfolder = "{dataset.as_posix()}"\ndigest = "{"0" * 64}"\n')
+    ended = tale("evaluate", run, "--suite=full", "--data", dataset)
+    assert ended.code == 2 and "is not the dataset of" in ended.err
+    assert not (run / "evaluation").exists()

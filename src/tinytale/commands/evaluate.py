@@ -1,4 +1,4 @@
-"""`tinytale evaluate`: how well a model predicts stories that it has not seen."""
+"""`tinytale evaluate`: how well a model predicts stories that it has not seen, and how much it knows by heart."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,7 +6,8 @@ from typing import Literal
 from tinytale.commands.options import Device, load_weights, print_json
 from tinytale.console import console
 from tinytale.errors import UsageError
-from tinytale.runs import RunFolder, find_folder, model_folder
+from tinytale.files import sha256_of, write_json
+from tinytale.runs import RunFolder, find_folder, is_shipped, model_folder
 
 
 def evaluate(
@@ -14,6 +15,7 @@ def evaluate(
     *,
     data: str | None = None,
     split: Literal["test", "dev"] = "test",
+    suite: Literal["quick", "full"] = "quick",
     out: Path | None = None,
     device: Device = "auto",
     json: bool = False,
@@ -21,7 +23,9 @@ def evaluate(
     """Score every token of the test split once: loss, perplexity and bits per byte, with a 95% interval over stories.
 
     Two views: each story from its start (what a reader meets), and contiguous windows (the field's usual validation
-    loss). Results go into the run's `evaluation` folder.
+    loss). The full suite also tells 200 stories and looks for their words in the train split, beside real stories that
+    are not in it. Results go into the run's `evaluation` folder, those stories into its `samples.json`; of shipped
+    weights, only where --out says.
 
     Parameters
     ----------
@@ -31,8 +35,10 @@ def evaluate(
         A dataset folder, or a file of stories. Default: the dataset of the run.
     split: str
         Choose settings by the dev split; score the test split last.
+    suite: str
+        quick: the scores. full: memorisation too, some minutes more.
     out: Path
-        Folder for the results, needed when FOLDER is not a run.
+        Folder for the results. Default: the run's; without a run, or with shipped weights, they are only shown.
     device: str
         Where to compute.
     json: bool
@@ -41,24 +47,72 @@ def evaluate(
     run = RunFolder(find_folder(folder))
     weights = model_folder(run.path)
     is_run = weights != run.path
-    if data is None:
-        if not is_run:
-            raise UsageError(
-                f"{folder} is not a run, so it names no dataset; say which with --data DATASET or --data FILE"
-            )
-        data = run.read_config().data.folder
+    data = _data_of(run, is_run, folder) if data is None else data
+    if suite == "full":
+        _check_own_dataset(run, data)
 
+    from tinytale.evaluation.memorisation import memorisation, memorisation_table
     from tinytale.evaluation.results import results_table, save_results, score
+    from tinytale.evaluation.samples import SampleSettings, tell_samples
     from tinytale.evaluation.stream import stream_of
 
     model, tokenizer = load_weights(weights, device)
     stream = stream_of(data, split, tokenizer, weights)
-    result = score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths())
-    kept_in = out or (run.evaluation if is_run else None)
-    path = save_results(kept_in, result) if kept_in else None
+    mark = sha256_of(weights / "model.safetensors")
+    result = {**score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths()), "weights": mark}
+    samples = None
+    if suite == "full":
+        samples = tell_samples(model, tokenizer, SampleSettings())
+        result["memorisation"] = memorisation(Path(data), split, tokenizer, samples)
     if json:
         print_json(result)
     else:
         console.print(results_table(result))
-    if path:
-        console.print(f"Written to {path}")
+        if samples:
+            console.print("", memorisation_table(result["memorisation"]), sep="\n")
+    in_run = is_run and not is_shipped(run.path)
+    if kept_in := out or (run.evaluation if in_run else None):
+        console.print(f"Written to {save_results(kept_in, result)}")
+        if samples:
+            path = out / run.samples.name if out else run.samples
+            write_json(path, {"weights": mark, **samples.to_json()})
+            console.print(f"Written to {path}")
+
+
+def _data_of(run: RunFolder, is_run: bool, typed: str) -> str:
+    """The dataset that a run names.
+
+    Raises:
+        UsageError: it is not a run, or its dataset is not here.
+    """
+    if not is_run:
+        raise UsageError(f"{typed} is not a run, so it names no dataset; say which with --data DATASET or --data FILE")
+    data = run.read_config().data
+    if not data.folder or not Path(data.folder).is_dir():
+        raise UsageError(
+            f"{typed} was trained on the dataset {data.folder!r} (SHA-256 {data.digest[:16]}...), which is not a folder"
+            " here; say where it is with --data DATASET, or score any stories with --data FILE"
+        )
+    return data.folder
+
+
+def _check_own_dataset(run: RunFolder, data: str) -> None:
+    """Memorisation is of the stories that the model was trained on.
+
+    Raises:
+        UsageError: `data` is no dataset, or not the one of the run.
+    """
+    from tinytale.data.shards import Manifest
+
+    if not Path(data).is_dir():
+        raise UsageError(
+            f"--suite full looks for the model's stories in its train split, which {data} does not have;"
+            " give --data DATASET, or take --suite quick"
+        )
+    digest = Manifest.load(Path(data)).digest
+    trained_on = run.read_config().data.digest if run.config.is_file() else ""
+    if trained_on and digest != trained_on:
+        raise UsageError(
+            f"--suite full looks for the model's stories in its train split, but {data} (SHA-256 {digest[:16]}...)"
+            f" is not the dataset of {run.path} ({trained_on[:16]}...); give that with --data, or take --suite quick"
+        )

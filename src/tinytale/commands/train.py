@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tinytale.allocator import restart_tuned
+from tinytale.commands.dry_run import rehearsal
 from tinytale.commands.overrides import (
     DataOverrides,
     ModelOverrides,
@@ -42,6 +44,9 @@ def train(
     seed: int | None = None,
     max_steps: int | None = None,
     compile: bool | None = None,
+    dry_run: bool = False,
+    price_per_hour: float | None = None,
+    json: bool = False,
     model: ModelOverrides | None = None,  # pyright: ignore[reportInvalidTypeForm]
     data: DataOverrides | None = None,  # pyright: ignore[reportInvalidTypeForm]
     optimiser: OptimiserOverrides | None = None,  # pyright: ignore[reportInvalidTypeForm]
@@ -70,7 +75,14 @@ def train(
         Short for --run.max-steps.
     compile: bool
         Short for --run.compile.
+    dry_run: bool
+        Train for some seconds only, say what the run will take (time, memory, cost), and leave nothing behind.
+    price_per_hour: float
+        What an hour of this machine costs, for the cost of the run; with --dry-run.
+    json: bool
+        Print what --dry-run found as one JSON object.
     """
+    rehearse = rehearsal(dry_run, price_per_hour, json)
     changes: dict[str, dict[str, Any]] = {
         name: typed_fields(section)
         for name, section in (("model", model), ("data", data), ("optimiser", optimiser), ("run", run))
@@ -91,10 +103,16 @@ def train(
     settings = override(settings, {name: section for name, section in changes.items() if section})
     if settings.run.allocator == "tuned":
         restart_tuned()
-    return _train(dataset, folder, settings, saved)
+    return _train(dataset, folder, settings, saved, rehearse)
 
 
-def _train(dataset: str, folder: RunFolder, settings: TrainConfig, saved: TrainConfig | None) -> int:
+def _train(
+    dataset: str,
+    folder: RunFolder,
+    settings: TrainConfig,
+    saved: TrainConfig | None,
+    rehearse: Callable[..., int] | None,
+) -> int:
     from tinytale.data.batches import Batches
     from tinytale.data.shards import Manifest
     from tinytale.data.tokenizer import load_tokenizer
@@ -123,11 +141,13 @@ def _train(dataset: str, folder: RunFolder, settings: TrainConfig, saved: TrainC
             f"the dev split of {source} is empty, so no weights can be called the best; prepare more stories"
         )
     steps = settings.run.max_steps or max(1, math.ceil(settings.run.epochs * batches.steps_per_epoch))
+    dev_tokens = dev[: settings.run.evaluate_tokens + 1 if settings.run.evaluate_tokens else len(dev)]
     state = initial_state(settings, steps)
+    if rehearse:
+        return rehearse(folder, state, batches, dev_tokens, tokenizer)
     step = resume_state(folder, state)
     write_text(folder.config, settings.to_toml())
 
-    dev_tokens = dev[: settings.run.evaluate_tokens + 1 if settings.run.evaluate_tokens else len(dev)]
     parameters = f"{state.model.parameter_count() / 1e6:.2f}M weights"
     title = f"{settings.recipe} on {source.name}: {parameters}, {state.device.type} {state.precision}, to {folder.path}"
     with ConsoleDisplay(title, step, steps, settings.tokens_per_step) as display, Interrupt() as interrupt:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from tinytale.errors import TaleError
+from tinytale.evaluation.intervals import ratio_and_error
 from tinytale.model.gpt2 import GPT2
 from tinytale.training.loss import token_nats, windows
 
@@ -121,19 +122,14 @@ class Score:
 def summarise(nats_N: np.ndarray, bounds: np.ndarray, byte_lengths_N: np.ndarray) -> Score:
     r"""Loss, perplexity and bits per byte of a scored stream.
 
-    Story $i$ cost $n_i$ nats and has $b_i$ bytes. The score is the ratio $r = \sum n_i / \sum b_i$, and its standard
-    error that of a ratio estimator over S stories (Cochran, 1977, section 6.3):
-
-    $$\mathrm{se} = \frac{1}{\sum b_i}\sqrt{\tfrac{S}{S-1}\textstyle\sum (n_i - r b_i)^2}$$
+    Story $i$ cost $n_i$ nats and has $b_i$ bytes. The score is the ratio $r = \sum n_i / \sum b_i$, with the standard
+    error of a ratio over S stories.
 
     `byte_lengths_N` are the raw bytes of each token; an end-of-text token has none.
     """
     nats_S = np.add.reduceat(nats_N, bounds[:-1] + 1)
     bytes_S = np.add.reduceat(byte_lengths_N, bounds[:-1] + 1)
-    total_bytes, stories = bytes_S.sum(), len(nats_S)
-    ratio = nats_S.sum() / total_bytes
-    spread = np.square(nats_S - ratio * bytes_S).sum() * stories / max(1, stories - 1)
-    error = math.sqrt(spread) / total_bytes
+    ratio, error = ratio_and_error(nats_S, bytes_S)
     loss = float(nats_S.sum() / (len(nats_N) - 1))
     low, high = (ratio - 1.96 * error) / math.log(2), (ratio + 1.96 * error) / math.log(2)
-    return Score(loss, math.exp(loss), float(ratio / math.log(2)), (float(low), float(high)))
+    return Score(loss, math.exp(loss), ratio / math.log(2), (low, high))

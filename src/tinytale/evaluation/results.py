@@ -56,13 +56,29 @@ def score(model: GPT2, stream: Stream, end_of_text: int, bytes_per_token: np.nda
 def save_results(folder: Path, result: dict[str, Any]) -> Path:
     """Put a result into the folder's file for its dataset, beside those of its other splits.
 
+    What was measured earlier on the same split and is not measured now stays, if it is of the same weights.
+
     Raises:
         TaleError: the disk refuses, or the file there is damaged.
     """
     path = folder / f"{result['digest'][:16]}.json"
-    earlier = read_json(path) if path.is_file() else {}
-    write_json(path, {**earlier, result["split"]: result})
+    results = read_results(path) if path.is_file() else {}
+    earlier = results.get(result["split"], {})
+    kept = earlier if earlier.get("weights") == result.get("weights") else {}
+    write_json(path, {**results, result["split"]: {**kept, **result}})
     return path
+
+
+def read_results(path: Path) -> dict[str, dict[str, Any]]:
+    """The results of a dataset, by split.
+
+    Raises:
+        TaleError: the file is missing or damaged; the message names it.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(result, dict) for result in content.values()):
+        raise TaleError(f"{path} does not hold results; expected one JSON object for each split")
+    return content
 
 
 def results_table(result: dict[str, Any]) -> Table:

@@ -1,5 +1,6 @@
 """What a training run will need, before it starts."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,3 +47,16 @@ def estimate(config: TrainConfig, vocab_size: int) -> Estimate:
         6 * (parameters - model.context_length * model.width) + 6 * model.layers * config.sequence_length * model.width
     )
     return Estimate(parameters, flop, 16 * parameters + tokens * (activation + 12 * vocab_size))
+
+
+def evaluations(config: TrainConfig, steps: int) -> int:
+    """How often the dev split is scored in so many steps: at fixed distances, and after the last."""
+    return math.ceil(steps / config.run.evaluate_every)
+
+
+def checkpoints(config: TrainConfig, steps: int, step_seconds: float) -> int:
+    """How many checkpoints are written in so many steps: at every evaluation, and in between when it is time again."""
+    apart = max(1, math.ceil(config.run.checkpoint_seconds / step_seconds))
+    whole, rest = divmod(steps, config.run.evaluate_every)
+    between = whole * ((config.run.evaluate_every - 1) // apart) + max(0, rest - 1) // apart
+    return evaluations(config, steps) + between

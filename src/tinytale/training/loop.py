@@ -45,6 +45,8 @@ class TrainState:
     device: torch.device
     precision: str
     loss: Callable[..., Tensor]
+    compiled: bool = False
+    """Whether `loss` is."""
     progress: Progress = field(default_factory=Progress)
     skips_in_a_row: int = 0
 
@@ -82,6 +84,7 @@ def initial_state(config: TrainConfig, max_steps: int) -> TrainState:
         device=device,
         precision=pick_precision(config.run.precision, device),
         loss=compiled_or_eager(summed_loss) if compiled else summed_loss,
+        compiled=compiled,
     )
 
 

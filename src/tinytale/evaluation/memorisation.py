@@ -1,0 +1,153 @@
+"""How much of what a model tells it has from its training stories, word for word; beside it, the same of real stories
+that it never saw: children's stories share phrases anyhow.
+
+Shapes: N words of a story, S stories.
+"""
+
+import random
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+from rich.table import Table
+
+from tinytale.console import progress_bar
+from tinytale.data.sequences import Unit, unit_of, words_of
+from tinytale.data.shards import Manifest
+from tinytale.data.splits import Split
+from tinytale.data.stored import StoredStories, open_splits
+from tinytale.data.tokenizer import Tokenizer
+from tinytale.errors import TaleError
+from tinytale.evaluation.intervals import ratio_and_error
+from tinytale.evaluation.samples import Samples
+from tinytale.evaluation.word_runs import WordRuns
+
+LENGTHS = (8, 13)
+"""Words of the sequences that are looked for; 13 as in GPT-3's overlap analysis (Brown et al., 2020, appendix C)."""
+
+
+def memorisation(dataset: Path, split: Split, tokenizer: Tokenizer, samples: Samples) -> dict[str, Any]:
+    """Compare the samples, and as many stories of `split`, with every story of train, with progress on the console.
+
+    `prepare` sees to it that no story of `split` is in train. Stories are cut where the samples had to end. In text
+    without blanks between words, characters are counted instead of words.
+
+    Raises:
+        TaleError: the dataset is damaged, or `split` has no stories.
+    """
+    stories = open_splits(dataset, Manifest.load(dataset))
+    if split not in stories:
+        raise TaleError(f"the {split} split of {dataset} is empty, so there is nothing to compare the samples with")
+    unit = unit_of(list(islice(stories["train"], 200)))
+    control = _control(stories[split], tokenizer, samples)
+    texts = [words_of(story, unit) for story in samples.stories + control]
+    runs = _runs_in_train(texts, stories["train"], unit)
+    told = len(samples.stories)
+    return {
+        "unit": unit,
+        "settings": samples.to_json()["settings"],
+        "samples": share_in_train(runs[:told]),
+        "control": share_in_train(runs[told:]),
+    }
+
+
+def _control(stories: StoredStories, tokenizer: Tokenizer, samples: Samples) -> list[str]:
+    """As many real stories, drawn with the samples' seed, none longer than a sample may be."""
+    settings = samples.settings
+    chosen = random.Random(settings.seed).sample(range(len(stories)), min(settings.stories, len(stories)))
+    limit = settings.max_new_tokens
+    return [tokenizer.decode(tokenizer.encode(stories[index])[:limit]) for index in chosen]
+
+
+def _runs_in_train(texts: list[list[str]], train: StoredStories, unit: Unit) -> list[Int64[np.ndarray, " _"]]:
+    """For each word of each text, the length of the longest run that ends there and is in train."""
+    runs = WordRuns(texts)
+    with progress_bar("story") as bar:
+        for story in bar.track(train, description="comparing with train"):
+            runs.read(words_of(story, unit))
+    return runs.matches()
+
+
+def share_in_train(runs_S: list[Int64[np.ndarray, " _"]]) -> dict[str, Any]:
+    """Of S stories: the share of their sequences that train has, with a 95% interval over stories, and longest runs.
+
+    `runs_S` holds, for each word of each story, the length of the longest run in train that ends with it.
+    """
+    longest_S = np.array([runs_N.max(initial=0) for runs_N in runs_S])
+    mean, error = ratio_and_error(longest_S, np.ones(len(runs_S)))
+    return {
+        "stories": len(runs_S),
+        "in_train": {str(length): _sequences_in_train(runs_S, length) for length in LENGTHS},
+        "longest_run": {
+            "mean": mean,
+            "interval_95": (max(0.0, mean - 1.96 * error), mean + 1.96 * error),
+            "median": float(np.median(longest_S)),
+            "longest": int(longest_S.max()),
+        },
+        "whole_stories": sum(bool(len(runs_N)) and len(runs_N) == int(runs_N.max()) for runs_N in runs_S),
+    }
+
+
+def _sequences_in_train(runs_S: list[Int64[np.ndarray, " _"]], length: int) -> dict[str, Any]:
+    """The share of the sequences of some length; none if no story is that long."""
+    sequences_S = np.array([max(0, len(runs_N) - length + 1) for runs_N in runs_S])
+    found_S = np.array([np.count_nonzero(runs_N >= length) for runs_N in runs_S])
+    if not sequences_S.any():
+        return {"sequences": 0, "found": 0, "share": None, "interval_95": None}
+    share, error = ratio_and_error(found_S, sequences_S)
+    interval = (max(0.0, share - 1.96 * error), min(1.0, share + 1.96 * error))
+    return {
+        "sequences": int(sequences_S.sum()),
+        "found": int(found_S.sum()),
+        "share": share,
+        "interval_95": interval,
+    }
+
+
+def memorisation_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """A heading, then a row for each figure: what it is, of the samples, of the control."""
+    both, unit = (result["samples"], result["control"]), result["unit"]
+
+    def row(name: str, cell: Any) -> tuple[str, str, str]:
+        return (name, cell(both[0]), cell(both[1]))
+
+    def share(figures: dict[str, Any], length: int) -> str:
+        found = figures["in_train"][str(length)]
+        return _with_interval(found, "share", ".2%") if found["sequences"] else "none so long"
+
+    return [
+        ("found in train", "samples", "real stories"),
+        row("stories", lambda figures: f"{figures['stories']:,}"),
+        *(
+            row(f"sequences of {length} {unit}s", lambda figures, length=length: share(figures, length))
+            for length in LENGTHS
+        ),
+        row(f"longest run of {unit}s: mean", lambda figures: _with_interval(figures["longest_run"], "mean", ".1f")),
+        row(f"longest run of {unit}s: median", lambda figures: f"{figures['longest_run']['median']:g}"),
+        row(f"longest run of {unit}s: longest", lambda figures: f"{figures['longest_run']['longest']:,}"),
+        row("whole stories", lambda figures: f"{figures['whole_stories']:,}"),
+    ]
+
+
+def memorisation_table(result: dict[str, Any]) -> Table:
+    """The rows for a terminal."""
+    heading, *rows = memorisation_rows(result)
+    table = Table(
+        title=f"memorisation: samples at temperature {result['settings']['temperature']:g}, and real stories",
+        title_justify="left",
+        caption="with 95% intervals over stories; the real ones are not in train",
+        caption_justify="left",
+        box=None,
+    )
+    for place, name in enumerate(heading):
+        table.add_column(name, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _with_interval(figures: dict[str, Any], key: str, form: str) -> str:
+    low, high = figures["interval_95"]
+    return f"{figures[key]:{form}} ({low:{form}}–{high:{form}})"

@@ -1,0 +1,178 @@
+"""The model card of a run: what it is, what it was trained on, how well it does, how to load it, what not to expect.
+
+Every figure is read from a file of the run folder.
+"""
+
+import json
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from tinytale.config import TrainConfig
+from tinytale.evaluation.memorisation import memorisation_rows
+from tinytale.evaluation.results import VIEWS, read_results
+from tinytale.files import read_json
+from tinytale.model.folder import is_gpt2
+from tinytale.runs import RunFolder
+from tinytale.training.display import clock
+from tinytale.training.metrics import read_metrics
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What no file of a run knows, and only its author can say."""
+
+    license: str | None = None
+    """Of the weights, as the Hub names it: `mit`."""
+    language: str | None = None
+    """Of the stories, as the Hub names it: `en`."""
+    data: str | None = None
+    """What the stories are, who wrote them, and under which licence they come."""
+
+
+def model_card(run: RunFolder, name: str, notes: Notes) -> str:
+    """The card as Markdown with a front matter, as the Hub reads it.
+
+    Raises:
+        UsageError: `config.toml` is missing or damaged.
+        TaleError: another file of the run is missing or damaged.
+    """
+    config = run.read_config()
+    parts = [
+        _front_matter(config, notes),
+        _summary(run, config, name),
+        _training(run, config, notes),
+        _scores(run),
+        _loading(config, name),
+        _limits(config),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def parameter_count(folder: Path) -> int:
+    """Learned numbers in a GPT-2 folder; the tied output layer is not stored, and counts once."""
+    with safe_open(folder / "model.safetensors", framework="np") as file:
+        return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+
+
+def _front_matter(config: TrainConfig, notes: Notes) -> str:
+    published = is_gpt2(config.model)
+    lines = ["---"]
+    lines += [f"license: {json.dumps(notes.license)}"] if notes.license else []
+    lines += [f"language: {json.dumps(notes.language)}"] if notes.language else []
+    lines += [f"library_name: {'transformers' if published else 'tinytale'}", "pipeline_tag: text-generation", "tags:"]
+    lines += ["- gpt2"] if published else []
+    return "\n".join([*lines, "- stories", "- tinytale", "---"])
+
+
+def _summary(run: RunFolder, config: TrainConfig, name: str) -> str:
+    model = config.model
+    dtype = read_json(run.model / "config.json").get("dtype")
+    kind = "A GPT-2" if is_gpt2(model) else f"A GPT-2 variant (norm: {model.norm}, positions: {model.positions})"
+    return (
+        f"# {name}\n\n{kind} with {parameter_count(run.model):,} weights in {dtype}, trained from scratch with"
+        f" tinytale. {model.layers} layers of width {model.width} with {model.heads} heads, a context of"
+        f" {model.context_length} tokens, a byte-level BPE vocabulary of {model.vocab_size:,}."
+    )
+
+
+def _training(run: RunFolder, config: TrainConfig, notes: Notes) -> str:
+    steps = seconds = tokens = 0
+    best: dict[str, Any] | None = None
+    for entry in read_metrics(run.metrics):
+        steps, seconds, tokens = entry["step"], entry["seconds"], entry.get("tokens", tokens)
+        if entry.get("dev_loss") is not None and (best is None or entry["dev_loss"] < best["dev_loss"]):
+            best = entry
+    data, optimiser = config.data, config.optimiser
+    rates = f"peak learning rate {optimiser.learning_rate:g}"
+    if optimiser.algorithm == "muon":
+        rates = f"peak learning rates {optimiser.matrix_learning_rate:g} (matrices) and {optimiser.learning_rate:g}"
+    rows = [
+        ("dataset", f"`{data.folder}`" if data.folder else ""),
+        ("SHA-256 of the dataset", f"`{data.digest}`" if data.digest else ""),
+        ("recipe", f"`{config.recipe}`" if config.recipe else ""),
+        ("steps", f"{steps:,}" if steps else ""),
+        ("tokens seen", f"{tokens:,}" if tokens else ""),
+        ("batch", f"{data.batch_size} sequences of {config.sequence_length} tokens"),
+        ("optimiser", f"{optimiser.algorithm}, {rates}, {optimiser.schedule} schedule"),
+        ("dropout", f"{config.model.dropout:g}"),
+        ("seed", f"{config.run.seed}"),
+        ("training time", clock(seconds) if seconds else ""),
+        ("weights from", f"step {best['step']:,}, the best on the dev split" if best else ""),
+        ("their dev loss", f"{best['dev_loss']:.4f} nats a token" if best else ""),
+    ]
+    text = f"{notes.data}\n\n" if notes.data else ""
+    return f"## Training\n\n{text}{_table(('', ''), [row for row in rows if row[1]])}\n\nAll settings: `config.toml`."
+
+
+def _scores(run: RunFolder) -> str:
+    """Every result of the run: the scores, and what was found of its samples in train."""
+    rows: list[tuple[str, ...]] = []
+    memorised = ""
+    for path in sorted(run.evaluation.glob("*.json")):
+        for split, result in read_results(path).items():
+            what = f"`{result['data']}`, {split}"
+            for view, figures in result["views"].items():
+                low, high = figures["interval_95"]
+                bits = f"{figures['bits_per_byte']:.4f} ({low:.4f}–{high:.4f})"
+                rows.append((what, VIEWS[view], f"{figures['loss']:.4f}", f"{figures['perplexity']:.3f}", bits))
+            if "memorisation" in result:
+                memorised += _memorised(result["memorisation"], what)
+    if not rows:
+        return ""
+    heading = ("stories", "read as", "loss", "perplexity", "bits per byte (95% interval)")
+    said = f"Loss in nats a token, every token scored once.{_rounding(run)}"
+    return f"## Scores\n\n{_table(heading, rows)}\n\n{said}{memorised}"
+
+
+def _memorised(result: dict[str, Any], control: str) -> str:
+    heading, *rows = memorisation_rows(result)
+    settings = result["settings"]
+    return (
+        f"\n\nWhat the train split holds, word for word, of {settings['stories']} stories that the model told by itself"
+        f" (temperature {settings['temperature']:g}, seed {settings['seed']}), and of real stories that are not in it"
+        f" ({control}):\n\n{_table(heading, rows)}"
+    )
+
+
+def _rounding(run: RunFolder) -> str:
+    if read_json(run.model / "config.json").get("dtype") == "float32":
+        return ""
+    return " Measured in float32, before the weights were rounded."
+
+
+def _loading(config: TrainConfig, name: str) -> str:
+    ours = f"With tinytale:\n\n```sh\ntinytale generate {name}\n```"
+    if not is_gpt2(config.model):
+        return f"## How to load it\n\nIt is not quite a GPT-2, so only tinytale loads it.\n\n{ours}"
+    return f"""## How to load it
+
+```python
+from transformers import AutoTokenizer, GPT2LMHeadModel
+
+model = GPT2LMHeadModel.from_pretrained("{name}/model", dtype="float32")
+tokenizer = AutoTokenizer.from_pretrained("{name}/model")
+start = tokenizer("<|endoftext|>", return_tensors="pt")
+story = model.generate(**start, do_sample=True, temperature=0.8, max_length={config.model.context_length})
+print(tokenizer.decode(story[0], skip_special_tokens=True))
+```
+
+`<|endoftext|>` opens and closes every story: put it before a prompt of your own too. {ours}"""
+
+
+def _limits(config: TrainConfig) -> str:
+    return f"""## Limits
+
+- It continues stories like those that it was trained on, in their language, and knows nothing else: no facts, no
+  instructions, no conversation.
+- It reads at most {config.model.context_length} tokens; of a longer story it forgets the beginning.
+- It may repeat sentences of its training stories, and whatever bias they have.
+- It was not made safe in any way; read what it writes before you show it to a child."""
+
+
+def _table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [heading, ("---",) * len(heading), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

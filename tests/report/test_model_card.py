@@ -1,0 +1,120 @@
+"""The card says what the files of the run say, and nothing that they do not."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tinytale.config import DataConfig, ModelConfig, OptimiserConfig, TrainConfig
+from tinytale.model.folder import save_model
+from tinytale.model.gpt2 import GPT2
+from tinytale.report.model_card import Notes, model_card, parameter_count
+from tinytale.runs import RunFolder
+
+SCORE = {"loss": 2.34567, "perplexity": 10.4403, "bits_per_byte": 0.81234, "interval_95": [0.8, 0.825]}
+FOUND = {"sequences": 50, "found": 5, "share": 0.1, "interval_95": [0.05, 0.15]}
+FIGURES = {
+    "stories": 7,
+    "in_train": {"8": FOUND, "13": FOUND | {"sequences": 0, "share": None, "interval_95": None}},
+    "longest_run": {"mean": 12.25, "interval_95": [11.0, 13.5], "median": 11.0, "longest": 31},
+    "whole_stories": 2,
+}
+MEMORISATION = {
+    "unit": "word",
+    "settings": {"stories": 7, "temperature": 0.8, "seed": 3},
+    "samples": FIGURES,
+    "control": FIGURES | {"whole_stories": 0},
+}
+
+
+def run_folder(path: Path, dtype: torch.dtype = torch.bfloat16, **model: str) -> RunFolder:
+    run = RunFolder(path)
+    shape = ModelConfig(vocab_size=11, context_length=6, layers=2, heads=2, width=8, **model)  # pyright: ignore[reportArgumentType]
+    save_model(run.model, GPT2(shape), end_of_text=10, dtype=dtype)
+    data = DataConfig(folder="mine", digest="ab" * 32, batch_size=3)
+    config = TrainConfig(recipe="pocket", model=shape, data=data, optimiser=OptimiserConfig(learning_rate=0.003))
+    run.config.write_text(config.to_toml(), encoding="utf-8")
+    return run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    run = run_folder(tmp_path / "run")
+    lines = [
+        {"step": 1, "loss": 3.0, "tokens": 1800, "seconds": 1.0},
+        {"step": 1, "dev_loss": 2.75, "dev_bits_per_byte": 1.25, "seconds": 1.0},
+        {"step": 1234, "loss": 2.0, "tokens": 22_212, "seconds": 3723.4},
+        {"step": 1234, "dev_loss": 2.8, "dev_bits_per_byte": 1.3, "seconds": 3723.4},
+    ]
+    run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = {"data": "mine", "views": {"stories": SCORE, "windows": SCORE | {"loss": 2.5}}}
+    run.evaluation.mkdir()
+    (run.evaluation / "ab.json").write_text(json.dumps({"test": result | {"memorisation": MEMORISATION}}))
+    return run
+
+
+def test_every_figure_is_one_of_the_runs_files(run: RunFolder):
+    card = model_card(run, "tiny", Notes())
+    parameters = GPT2(run.read_config().model).parameter_count()
+    assert f"A GPT-2 with {parameters:,} weights in bfloat16" in card
+    for line in (
+        "| dataset | `mine` |",
+        f"| SHA-256 of the dataset | `{'ab' * 32}` |",
+        "| steps | 1,234 |",
+        "| tokens seen | 22,212 |",
+        "| batch | 3 sequences of 6 tokens |",
+        "| optimiser | adamw, peak learning rate 0.003, cosine schedule |",
+        "| training time | 1:02:03 |",
+        "| weights from | step 1, the best on the dev split |",
+        "| their dev loss | 2.7500 nats a token |",
+        "| `mine`, test | each story from its start | 2.3457 | 10.440 | 0.8123 (0.8000–0.8250) |",
+        "| `mine`, test | contiguous windows | 2.5000 | 10.440 | 0.8123 (0.8000–0.8250) |",
+        "| sequences of 8 words | 10.00% (5.00%–15.00%) | 10.00% (5.00%–15.00%) |",
+        "| sequences of 13 words | none so long | none so long |",
+        "| longest run of words: mean | 12.2 (11.0–13.5) | 12.2 (11.0–13.5) |",
+        "| whole stories | 2 | 0 |",
+    ):
+        assert line in card.splitlines()
+    assert "of 7 stories that the model told by itself (temperature 0.8, seed 3)" in card
+
+
+def test_the_front_matter_says_only_what_is_known(run: RunFolder):
+    def front_matter(notes: Notes) -> list[str]:
+        lines = model_card(run, "tiny", notes).splitlines()
+        return lines[1 : lines.index("---", 1)]
+
+    known = [
+        "library_name: transformers",
+        "pipeline_tag: text-generation",
+        "tags:",
+        "- gpt2",
+        "- stories",
+        "- tinytale",
+    ]
+    assert front_matter(Notes()) == known
+    assert front_matter(Notes("mit", "en", "Told by me.")) == ['license: "mit"', 'language: "en"', *known]
+    assert "Told by me." in model_card(run, "tiny", Notes(data="Told by me."))
+
+
+def test_rounded_weights_say_that_the_scores_are_of_those_before(run: RunFolder, tmp_path: Path):
+    assert "before the weights were rounded" in model_card(run, "tiny", Notes())
+    save_model(run.model, GPT2(run.read_config().model), end_of_text=10)
+    assert "rounded" not in model_card(run, "tiny", Notes())
+
+
+def test_a_run_that_was_never_measured_has_a_card_without_scores(tmp_path: Path):
+    card = model_card(run_folder(tmp_path), "tiny", Notes())
+    assert "Scores" not in card and "| steps" not in card and "dev loss" not in card
+
+
+def test_a_variant_is_not_said_to_load_in_transformers(tmp_path: Path):
+    card = model_card(run_folder(tmp_path, norm="post"), "tiny", Notes())
+    assert "variant (norm: post" in card and "library_name: tinytale" in card
+    assert "from transformers" not in card and "- gpt2" not in card
+
+
+def test_parameters_are_counted_in_the_file(tmp_path: Path):
+    model = GPT2(ModelConfig(vocab_size=11, context_length=6, layers=1, heads=2, width=8))
+    save_model(tmp_path, model, end_of_text=10)
+    assert parameter_count(tmp_path) == model.parameter_count()
