@@ -60,6 +60,7 @@ def test_crops_come_from_anywhere_and_targets_are_one_token_later():
     assert inputs_BT.shape == targets_BT.shape == (500, 10)
     assert torch.equal(inputs_BT + 1, targets_BT)
     assert set(inputs_BT[:, 0].tolist()) == {0, 1}
+    assert torch.equal(inputs_BT, random_crops(tokens_N, 10, 500, torch.Generator().manual_seed(0))[0])
 
 
 def test_evaluations_are_spread_evenly_and_the_last_is_the_end():

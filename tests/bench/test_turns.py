@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from tinytale.bench import sizes
+from tinytale.bench.conditions import TUNED, Conditions, environment
 from tinytale.bench.contenders import CONTENDERS, nanogpt, tinytale
 from tinytale.bench.machine import machine_facts, peak_memory
 from tinytale.bench.peak import PEAK, matrix_products
 from tinytale.bench.sizes import Size
-from tinytale.bench.step_times import Conditions, chosen_contenders, time_steps, turns
-from tinytale.bench.turns import TUNED, Contestant, Measured, environment, take_turns
+from tinytale.bench.step_times import chosen_contenders, time_steps, turns
+from tinytale.bench.turns import Contestant, Measured, take_turns
 from tinytale.bench.worker import Request, set_up, training_batches
 from tinytale.data.shards import Manifest
 from tinytale.errors import TaleError, UsageError
@@ -89,20 +90,18 @@ def test_variables_are_the_same_for_all_and_ours_alone(monkeypatch: pytest.Monke
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.perturb=1")
     monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX2")
     monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
-    plain = environment(3, "default", None)
+    plain = environment(Conditions(threads=3))
     assert plain["OMP_NUM_THREADS"] == "3"
     assert not {"GLIBC_TUNABLES", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA"} & plain.keys()
-    tuned = environment(1, "tuned", "AVX512_CORE_BF16")
+    tuned = environment(Conditions(threads=1, allocator="tuned", isa="AVX512_CORE_BF16"))
     assert (tuned["GLIBC_TUNABLES"], tuned["ONEDNN_MAX_CPU_ISA"]) == (TUNED, "AVX512_CORE_BF16")
     monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
     with pytest.raises(UsageError, match="glibc only"):
-        environment(1, "tuned", None)
-    with pytest.raises(UsageError, match="at least 1, not 0"):
-        environment(0, "default", None)
+        environment(Conditions(threads=1, allocator="tuned"))
 
 
 def test_one_that_cannot_be_set_up_or_dies_is_named_with_the_reason(dataset: Path, tmp_path: Path):
-    variables = environment(1, "default", None)
+    variables = environment(Conditions(threads=1))
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "model.py").write_text("import nothing_of_that_name\n", encoding="utf-8")
@@ -142,6 +141,8 @@ def test_lists_and_numbers_are_checked():
         chosen_contenders("tinytale,tinytale")
     with pytest.raises(UsageError, match="warm_up must be at least 3, not 2"):
         Conditions(threads=1, warm_up=2)
+    with pytest.raises(UsageError, match="threads must be at least 1, not 0"):
+        Conditions(threads=0)
 
 
 def test_the_command_writes_what_it_prints(

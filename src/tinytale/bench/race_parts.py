@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 import torch
 
+from tinytale.bench.conditions import Conditions
 from tinytale.bench.nanogpt import nanogpt_folder
 from tinytale.bench.race import Distances, race_control, race_nanogpt, race_tinytale, target_loss
-from tinytale.bench.race_runs import Course, Run, Stable
+from tinytale.bench.race_runs import Course, RaceFolder, Run
 from tinytale.bench.race_summary import TIMED, summarise
 from tinytale.bench.sizes import Size
-from tinytale.bench.step_times import Conditions, time_steps
+from tinytale.bench.step_times import time_steps
 from tinytale.data.shards import Manifest
 from tinytale.errors import UsageError
 from tinytale.files import read_json, write_json
@@ -63,15 +64,15 @@ class Race:
         progress: Callable[[Run], Callable[[int], None]],
     ) -> None:
         """Do the runs of one part. `progress` is told of each that begins; what it returns, of the tokens done."""
-        folder = nanogpt_folder(self.nanogpt) if part == "nanogpt" else None
-        stable = Stable(self.dataset, self.course, self.out, folder, progress)
+        code = nanogpt_folder(self.nanogpt) if part == "nanogpt" else None
+        folder = RaceFolder(self.dataset, self.course, self.out, code, progress)
         torch.set_num_threads(threads)
         if part == "nanogpt":
-            race_nanogpt(self.distances, stable.run)
+            race_nanogpt(self.distances, folder.run)
         elif part == "control":
-            race_control(self.distances, stable.run)
+            race_control(self.distances, folder.run)
         else:
-            race_tinytale(self.distances, stable.run, target_loss(stable.finished(), self.distances.tokens))
+            race_tinytale(self.distances, folder.run, target_loss(folder.finished(), self.distances.tokens))
 
     def time(self, conditions: Conditions, progress: Callable[[str], None]) -> None:
         """Measure, in turn, the step of every participant, each in its own default set-up."""
@@ -86,8 +87,8 @@ class Race:
             TaleError: nanoGPT's runs are not there yet.
         """
         times = self.out / TIMES_FILE
-        stable = Stable(self.dataset, self.course, self.out, None, lambda run: lambda tokens: None)
+        folder = RaceFolder(self.dataset, self.course, self.out, None, lambda run: lambda tokens: None)
         measured = read_json(times) if times.is_file() else None
-        summary = summarise(stable.finished(), self.course, self.distances.tokens, measured)
+        summary = summarise(folder.finished(), self.course, self.distances.tokens, measured)
         write_json(self.out / SUMMARY_FILE, summary)
         return summary

@@ -166,7 +166,7 @@ def evaluation_steps(steps: int, evaluations: int) -> list[int]:
     return sorted({math.ceil(steps * number / evaluations) for number in range(1, evaluations + 1)})
 
 
-class Stable:
+class RaceFolder:
     """Does runs on a dataset and keeps each in the folder `out`.
 
     Args:

@@ -90,14 +90,15 @@ def speed_table(result: dict[str, Any]) -> Table:
     threads = f"{result['threads']} thread{'s' * (result['threads'] != 1)}"
     table = Table(
         title=f"A training step of size {result['size']['name']}, {threads}, {result['machine']['processor']}",
-        caption=f"peak: {peak['flop_per_second'] / 1e9:,.0f} GFLOP/s, {peak['dtype']} products of side {peak['side']}; "
+        caption=f"ratio: times as fast as {base}; "
+        f"peak: {peak['flop_per_second'] / 1e9:,.0f} GFLOP/s, {peak['dtype']} products of side {peak['side']}; "
         f"loss before the last of {result['warm_up']} steps of warm-up",
         title_justify="left",
         caption_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
     )
-    for heading in ("contender", "ms a step", "(range)", "tokens/s", f"x {base}", "of peak", "GiB", "loss"):
+    for heading in ("contender", "ms a step", "(range)", "tokens/s", "ratio", "of peak", "GiB", "loss"):
         table.add_column(heading, justify="left" if heading in ("contender", "(range)") else "right", no_wrap=True)
     for name, found in result["contenders"].items():
         table.add_row(

@@ -1,46 +1,24 @@
 """`bench train` as one function: from a dataset and the names of contenders to a dictionary of results."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tinytale import __version__
+from tinytale.bench.conditions import Conditions, environment
 from tinytale.bench.contenders import CONTENDERS
 from tinytale.bench.machine import machine_facts
 from tinytale.bench.nanogpt import code_digest, nanogpt_folder
 from tinytale.bench.peak import PEAK
 from tinytale.bench.sizes import Size
 from tinytale.bench.speed import as_json, peak_figures, speeds
-from tinytale.bench.turns import Allocator, Isa, environment, take_turns
+from tinytale.bench.turns import take_turns
 from tinytale.bench.worker import Request
 from tinytale.config import DataConfig, TrainConfig
 from tinytale.data.shards import Manifest
 from tinytale.errors import UsageError
 from tinytale.training.estimate import estimate
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conditions:
-    """How to measure: the same for every contender."""
-
-    threads: int
-    """Of each process, one of which computes at a time."""
-    rounds: int = 7
-    """Turns of each contender."""
-    steps: int = 5
-    """Training steps in a turn."""
-    warm_up: int = 5
-    """Steps before the first turn."""
-    allocator: Allocator = "default"
-    """As the system has it, or tuned to keep its memory."""
-    isa: Isa | None = None
-    """The most that oneDNN may use of the processor. Default: all."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("rounds", 1), ("steps", 1), ("warm_up", 3)):
-            if getattr(self, name) < least:
-                raise UsageError(f"the number of {name} must be at least {least}, not {getattr(self, name)}")
 
 
 def chosen_contenders(listed: str | None) -> list[str]:
@@ -72,7 +50,7 @@ def time_steps(
         UsageError: the dataset's vocabulary is larger than the model's, or nanoGPT's code is needed and not there.
         TaleError: a contender cannot be measured.
     """
-    variables = environment(conditions.threads, conditions.allocator, conditions.isa)
+    variables = environment(conditions)
     manifest = Manifest.load(dataset)
     if manifest.vocab_size > size.vocab_size:
         raise UsageError(

@@ -1,50 +1,16 @@
 """Contenders take turns: each in a process of its own, all under the same conditions, one at a time."""
 
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 from tinytale.bench.worker import Request
-from tinytale.errors import TaleError, UsageError
-
-Allocator = Literal["default", "tuned"]
-Isa = Literal[
-    "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX"
-]
-"""Instruction sets by oneDNN's names, which torch's matrix products go by."""
-
-TUNED = (
-    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=17179869184"
-    ":glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=268435456"
-)
-"""Huge pages, and memory that is kept rather than given back: no page faults once a step has been done."""
-
-
-def environment(threads: int, allocator: Allocator, isa: Isa | None) -> dict[str, str]:
-    """The variables that every contender's process begins with.
-
-    Raises:
-        UsageError: an argument is not a valid one, or the allocator cannot be tuned on this system.
-    """
-    if threads < 1:
-        raise UsageError(f"the number of threads must be at least 1, not {threads}")
-    if isa and isa not in get_args(Isa):
-        raise UsageError(f"oneDNN has no instruction set {isa!r}; known are {', '.join(get_args(Isa))}")
-    if allocator == "tuned" and platform.libc_ver()[0] != "glibc":
-        raise UsageError("the allocator can be tuned with glibc only; leave out --allocator tuned")
-    ours = {"GLIBC_TUNABLES", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"}
-    variables = {name: value for name, value in os.environ.items() if name not in ours}
-    variables |= {"OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-    variables |= {"GLIBC_TUNABLES": TUNED} if allocator == "tuned" else {}
-    variables |= {"ONEDNN_MAX_CPU_ISA": isa} if isa else {}
-    return variables
+from tinytale.errors import TaleError
 
 
 @dataclass

@@ -24,6 +24,7 @@ from tinytale.bench.sizes import Size
 from tinytale.data.batches import Batches
 from tinytale.data.shards import Manifest
 from tinytale.errors import TaleError
+from tinytale.native.attention import describe
 
 BATCHES = 8
 """Different batches that the steps take in turn."""
@@ -99,7 +100,7 @@ def main() -> None:
     versions = {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability()}
     if "transformers" in sys.modules:
         versions["transformers"] = sys.modules["transformers"].__version__
-    facts = {**facts, "versions": versions, "threads": torch.get_num_threads()}
+    facts = {**facts, "versions": versions, "threads": torch.get_num_threads(), "attention": describe()}
     answer({"loss": loss, "set_up_seconds": time.perf_counter() - begun, "facts": facts})
     for line in sys.stdin:
         seconds = []

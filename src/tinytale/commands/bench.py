@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from cyclopts import App
 from rich.progress import Progress
 
+from tinytale.bench.conditions import Allocator, Conditions, Isa
 from tinytale.commands.options import print_json
 from tinytale.console import console, progress_bar
 from tinytale.errors import TaleError, UsageError
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 
 bench = App(name="bench", help="Measure side by side with other programs.")
 
-Allocator = Literal["default", "tuned"]
-Isa = Literal[
-    "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX"
-]
 Part = Literal["nanogpt", "control", "ours", "times", "summary"]
 
 
@@ -77,11 +74,15 @@ def train(
     from tinytale.bench.machine import available_cores
     from tinytale.bench.sizes import SIZES
     from tinytale.bench.speed import speed_table
-    from tinytale.bench.step_times import Conditions, chosen_contenders, time_steps, turns
+    from tinytale.bench.step_times import chosen_contenders, time_steps, turns
 
     names = chosen_contenders(contenders)
     conditions = Conditions(
-        threads=threads or available_cores(), rounds=rounds, steps=steps, allocator=allocator, isa=isa
+        threads=available_cores() if threads is None else threads,
+        rounds=rounds,
+        steps=steps,
+        allocator=allocator,
+        isa=isa,
     )
     with progress_bar("turn") as bar:
         progress = _turn_progress(bar, turns(len(names), conditions))
@@ -190,7 +191,7 @@ def race(
     from tinytale.bench.race_parts import Race
     from tinytale.bench.race_summary import TIMED
     from tinytale.bench.sizes import Size
-    from tinytale.bench.step_times import Conditions, turns
+    from tinytale.bench.step_times import turns
     from tinytale.data.shards import Manifest
 
     size = Size(
@@ -210,7 +211,9 @@ def race(
         control_fractions=control_fractions,
         seeds=seeds,
     )
-    conditions = Conditions(threads=threads or available_cores(), rounds=rounds, steps=steps, allocator=allocator)
+    conditions = Conditions(
+        threads=available_cores() if threads is None else threads, rounds=rounds, steps=steps, allocator=allocator
+    )
     contest = Race(
         dataset=dataset,
         out=out,

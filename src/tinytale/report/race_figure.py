@@ -50,7 +50,7 @@ def draw_curves(axes: Axes, summary: dict[str, Any], unit: str, scale: dict[str,
         axes.plot(*points[-1], "o", color=colour, markersize=4)
         labelled.add(run["who"])
     axes.axhline(target, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.annotate(f"{target:.3f}", (1, target), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
+    axes.annotate(f"{target:.3f}", (0.01, target), xycoords=("axes fraction", "data"), va="bottom", fontsize=9)
     highest = max(loss for run in final_runs(summary) for tokens, loss in run["curve"][1:] or run["curve"])
     axes.set_ylim(top=highest + 0.1)
     axes.set_xlim(0)
