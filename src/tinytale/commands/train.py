@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinytale.commands.overrides import (
     DataOverrides,
@@ -18,6 +18,11 @@ from tinytale.errors import TaleError, UsageError
 from tinytale.files import PARTIAL, write_text
 from tinytale.recipes import recipe as named_recipe
 from tinytale.runs import RunFolder
+
+if TYPE_CHECKING:
+    from tinytale.data.shards import Manifest
+    from tinytale.data.tokenizer import Tokenizer
+    from tinytale.training.distributed import Ranks
 
 MAY_CHANGE_ON_RESUME = {
     "run.epochs",
@@ -91,14 +96,9 @@ def train(
 
 
 def _train(dataset: str, folder: RunFolder, settings: TrainConfig, saved: TrainConfig | None) -> int:
-    from tinytale.data.batches import Batches
     from tinytale.data.shards import Manifest
     from tinytale.data.tokenizer import load_tokenizer
-    from tinytale.training.display import ConsoleDisplay
-    from tinytale.training.interrupt import Interrupt
-    from tinytale.training.loop import initial_state
-    from tinytale.training.trainer import Trainer
-    from tinytale.training.trainer import resume as resume_state
+    from tinytale.training.distributed import joined
 
     source = Path(dataset)
     manifest = Manifest.load(source)
@@ -112,6 +112,22 @@ def _train(dataset: str, folder: RunFolder, settings: TrainConfig, saved: TrainC
     if saved:
         _refuse_another_run(folder, saved, settings)
 
+    with joined() as ranks:
+        return _train_together(ranks, settings, folder, source, manifest, tokenizer)
+
+
+def _train_together(
+    ranks: "Ranks", settings: TrainConfig, folder: RunFolder, source: Path, manifest: "Manifest", tokenizer: "Tokenizer"
+) -> int:
+    from tinytale.data.batches import Batches
+    from tinytale.training.display import ConsoleDisplay, NoDisplay
+    from tinytale.training.distributed import Share
+    from tinytale.training.interrupt import Interrupt, exit_code
+    from tinytale.training.loop import initial_state
+    from tinytale.training.trainer import Trainer
+    from tinytale.training.trainer import resume as resume_state
+
+    rows = ranks.rows(settings.data.batch_size)
     batches = Batches(manifest, source, settings.sequence_length, settings.data.batch_size, settings.run.seed)
     dev = manifest.tokens(source, "dev")
     if not len(dev):
@@ -119,30 +135,38 @@ def _train(dataset: str, folder: RunFolder, settings: TrainConfig, saved: TrainC
             f"the dev split of {source} is empty, so no weights can be called the best; prepare more stories"
         )
     steps = settings.run.max_steps or max(1, math.ceil(settings.run.epochs * batches.steps_per_epoch))
-    state = initial_state(settings, steps)
+    state = initial_state(settings, steps, ranks)
     step = resume_state(folder, state)
-    write_text(folder.config, settings.to_toml())
+    if ranks.main:
+        write_text(folder.config, settings.to_toml())
 
     dev_tokens = dev[: settings.run.evaluate_tokens + 1 if settings.run.evaluate_tokens else len(dev)]
     parameters = f"{state.model.parameter_count() / 1e6:.2f}M weights"
-    title = f"{settings.recipe} on {source.name}: {parameters}, {state.device.type} {state.precision}, to {folder.path}"
-    with ConsoleDisplay(title, step, steps, settings.tokens_per_step) as display, Interrupt() as interrupt:
+    place = f"{ranks.size} x " * (ranks.size > 1) + f"{state.device.type} {state.precision}"
+    title = f"{settings.recipe} on {source.name}: {parameters}, {place}, to {folder.path}"
+    with (
+        ConsoleDisplay(title, step, steps, settings.tokens_per_step) if ranks.main else NoDisplay() as display,
+        Interrupt() as interrupt,
+    ):
         if step:
             display.note(f"going on from step {step}")
         trainer = Trainer(
             folder,
             state,
-            batches,
+            Share(batches, rows) if ranks.size > 1 else batches,
             dev_tokens,
             tokenizer.byte_lengths(),
             (source / "tokenizer.json").read_bytes(),
             tokenizer.end_of_text,
             display,
         )
-        trainer.train(interrupt)
-    if interrupt.signal_number:
+        stopped = trainer.train(interrupt)
+        ranks.wait()
+    if not ranks.main:
+        return exit_code(stopped)
+    if stopped:
         console.print(f"Stopped at step {state.progress.step}; go on with the same command and --resume.")
-        return interrupt.exit_code
+        return exit_code(stopped)
     if state.progress.best_loss is None:
         raise TaleError(
             f"{folder.path} has no model: no evaluation has found a finite dev loss; train on with a larger"

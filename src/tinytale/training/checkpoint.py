@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from tinytale.errors import TaleError
-from tinytale.files import PARTIAL, read_json, sync_folder
+from tinytale.files import PARTIAL, read_json, sync_folder, write_json
 from tinytale.model.gpt2 import GPT2
 from tinytale.runs import RunFolder
 from tinytale.training.optim import Optimiser
@@ -37,8 +37,14 @@ class Progress:
     """The step whose weights scored best on the dev split; 0 before the first evaluation."""
     best_loss: float | None = None
     """Their dev loss, in nats a token."""
+    evaluated_step: int = 0
+    """The last step whose weights have been scored on the dev split: a signal may have cut a later one short."""
     skipped: int = 0
     """Updates refused because the loss or the gradient was not finite."""
+    skips_in_a_row: int = 0
+    """How many of them were the last ones."""
+    rollbacks: int = 0
+    """Times that the weights went back to the best ones; each halves the learning rate."""
 
 
 def save_checkpoint(run: RunFolder, model: GPT2, optimiser: Optimiser, progress: Progress) -> Path:
@@ -73,6 +79,16 @@ def save_checkpoint(run: RunFolder, model: GPT2, optimiser: Optimiser, progress:
             f"cannot write the checkpoint {final}: {error.strerror}; earlier checkpoints are intact"
         ) from error
     return final
+
+
+def amend_checkpoint(run: RunFolder, progress: Progress) -> None:
+    """Let the checkpoint of `progress.step` remember this progress; its tensors stay.
+
+    Raises:
+        TaleError: the disk refuses, or the state has been altered.
+    """
+    state = _read_state(run, progress.step) | {"progress": asdict(progress)}
+    write_json(run.checkpoint(progress.step) / STATE, state | {"seal": _seal(state)})
 
 
 def prune_checkpoints(run: RunFolder, keep: int) -> None:
@@ -125,19 +141,25 @@ def load_checkpoint(run: RunFolder, step: int, model: GPT2, optimiser: Optimiser
     Raises:
         TaleError: a file is missing, cut or altered (it is named), or the tensors are not this model's.
     """
-    folder = run.checkpoint(step)
-    state = read_json(folder / STATE)
-    seal = state.pop("seal", None) if isinstance(state, dict) else None
-    if seal is None or seal != _seal(state) or state["progress"]["step"] != step:
-        raise TaleError(f"{folder / STATE} has been altered, or is of another checkpoint; {_way_out(run, step)}")
+    state = _read_state(run, step)
     weights = _checked(run, step, MODEL, state["files"][MODEL])
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise TaleError(f"{folder / MODEL} is not a checkpoint of this model: {error}") from error
+        raise TaleError(f"{run.checkpoint(step) / MODEL} is not a checkpoint of this model: {error}") from error
     if optimiser is not None:
         optimiser.load_state(_checked(run, step, OPTIMISER, state["files"][OPTIMISER]))
     return Progress(**state["progress"])
+
+
+def _read_state(run: RunFolder, step: int) -> dict[str, Any]:
+    """Progress and hashes, without the seal that has vouched for them."""
+    path = run.checkpoint(step) / STATE
+    state = read_json(path)
+    seal = state.pop("seal", None) if isinstance(state, dict) else None
+    if seal is None or seal != _seal(state) or state["progress"]["step"] != step:
+        raise TaleError(f"{path} has been altered, or is of another checkpoint; {_way_out(run, step)}")
+    return state
 
 
 def _checked(run: RunFolder, step: int, name: str, expected: str) -> dict[str, Tensor]:

@@ -23,10 +23,17 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class MetricsWriter:
-    """Appends to a metrics file; on resume it first drops what lies beyond the checkpoint."""
+    """Appends to a metrics file; on resume it first drops what lies beyond the checkpoint.
 
-    def __init__(self, path: Path, step: int):
-        kept = [json.dumps(entry) + "\n" for entry in read_metrics(path) if entry["step"] <= step]
+    That is every line after `step`, and every evaluation after `evaluated_step`.
+    """
+
+    def __init__(self, path: Path, step: int, evaluated_step: int):
+        kept = [
+            json.dumps(entry) + "\n"
+            for entry in read_metrics(path)
+            if entry["step"] <= (evaluated_step if "dev_loss" in entry else step)
+        ]
         write_text(path, "".join(kept))
         try:
             self._file = path.open("a", encoding="utf-8", newline="\n", buffering=1)

@@ -70,7 +70,9 @@ class Optimiser:
         }
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Take back what `state` gave."""
+        """Take back what `state` gave, and nothing else; an empty dictionary is the state before the first step."""
+        for part in self.parts:
+            part.state.clear()
         owner = {
             self.names[parameter]: (part, parameter)
             for part in self.parts
