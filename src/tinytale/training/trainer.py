@@ -139,7 +139,10 @@ class Trainer:
         )
 
     def _evaluate(self, metrics: MetricsWriter | None, interrupt: Interrupt) -> None:
-        """Score the dev split; a signal cuts it short, and then it is still due."""
+        """Score the dev split; a signal cuts it short, and then it is still due.
+
+        Weights whose updates are being refused are not called the best: a rollback would come back to them.
+        """
         if metrics is None:
             return
         progress = self.state.progress
@@ -157,7 +160,8 @@ class Trainer:
                 "seconds": round(progress.seconds, 3),
             }
         )
-        if finite and (progress.best_loss is None or score.per_token < progress.best_loss):
+        trusted = finite and (progress.skips_in_a_row == 0 or progress.step == self.state.max_steps)
+        if trusted and (progress.best_loss is None or score.per_token < progress.best_loss):
             progress.best_loss, progress.best_step = score.per_token, progress.step
         self.display.evaluated(progress.step, score.per_token, bits_per_byte, progress.best_step)
 
