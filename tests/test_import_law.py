@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "tinytale"
 LAYERS = (
     ("errors", "files", "console"),
     ("config",),
-    ("hardware", "recipes", "runs", "native"),
+    ("hardware", "recipes", "runs", "lock", "native"),
     ("model", "data"),
     ("training", "generation", "inspection"),
     ("evaluation",),

@@ -113,7 +113,7 @@ def outcome(run: RunFolder) -> tuple:
 
 
 def test_one_two_and_four_ranks_do_the_same(run_ranks, tmp_path: Path):
-    options = ["--optimiser.schedule=constant", "--data.micro-batch-size=3", "--model.dropout=0.1"]
+    options = ["--optimiser.schedule=constant", "--optimiser.algorithm=adamw", "--data.micro-batch-size=3", "--model.dropout=0.1"]
     alone = run_ranks(1, "1", *options, "--max-steps=20")
     gradients = load_file(tmp_path / "1-ranks" / "gradients-0")
     scale = max(gradient.norm().item() for gradient in gradients.values())
@@ -136,7 +136,7 @@ def test_three_ranks_resume_to_the_bit(run_ranks):
 
 
 def test_checkpoints_of_ranks_compiled_or_not_and_of_one_process_interchange(run_ranks):
-    options = ["--run.evaluate-every=2", "--optimiser.schedule=constant"]
+    options = ["--run.evaluate-every=2", "--optimiser.schedule=constant", "--optimiser.algorithm=adamw"]
     alone = run_ranks(1, "alone", *options, "--max-steps=6")
     traced = "import functools, torch; torch.compile = functools.partial(torch.compile, backend='eager', fullgraph=True)\n"
     run_ranks(2, "mixed", *options, "--max-steps=2", "--compile", code=traced)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from tinytale.config import TrainConfig, differences, override, read_toml
 from tinytale.console import console
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import PARTIAL, write_text
+from tinytale.lock import LOCK_FILE, held
 from tinytale.recipes import recipe as named_recipe
 from tinytale.runs import RunFolder
 
@@ -82,17 +84,34 @@ def train(
     changes["run"] |= {name: value for name, value in short.items() if value is not None}
 
     folder = RunFolder(out)
-    begun = folder.config.is_file()
-    if begun and not resume:
-        raise UsageError(f"{out} already holds a run; go on with --resume, or name another folder with --out")
-    if out.is_file() or (not begun and out.is_dir() and any(not path.name.endswith(PARTIAL) for path in out.iterdir())):
-        raise UsageError(f"{out} exists and is not a run folder; name another folder with --out")
-    saved = folder.read_config() if begun else None
+    if os.environ.get("RANK", "0") != "0":  # one of several processes that torchrun has started, not the one that writes
+        return _train(dataset, folder, *_settings(folder, recipe, config, changes))
+    _refuse_folder_of_something_else(folder)
+    with held(out):
+        if folder.config.is_file() and not resume:
+            raise UsageError(f"{out} already holds a run; go on with --resume, or name another folder with --out")
+        return _train(dataset, folder, *_settings(folder, recipe, config, changes))
+
+
+def _refuse_folder_of_something_else(folder: RunFolder) -> None:
+    path = folder.path
+    if path.is_dir() and not folder.config.is_file():
+        strangers = [item for item in path.iterdir() if item.name != LOCK_FILE and not item.name.endswith(PARTIAL)]
+    else:
+        strangers = [path] if path.is_file() else []
+    if strangers:
+        raise UsageError(f"{path} exists and is not a run folder; name another folder with --out")
+
+
+def _settings(
+    folder: RunFolder, recipe: str, config: Path | None, changes: dict[str, dict[str, Any]]
+) -> tuple[TrainConfig, TrainConfig | None]:
+    """What to train, and what the folder was begun with, if it was."""
+    saved = folder.read_config() if folder.config.is_file() else None
     settings = saved if saved and saved.recipe == recipe else named_recipe(recipe)
     if config is not None:
         settings = override(settings, read_toml(config), where=str(config))
-    settings = override(settings, {name: section for name, section in changes.items() if section})
-    return _train(dataset, folder, settings, saved)
+    return override(settings, {name: section for name, section in changes.items() if section}), saved
 
 
 def _train(dataset: str, folder: RunFolder, settings: TrainConfig, saved: TrainConfig | None) -> int:

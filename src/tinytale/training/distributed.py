@@ -92,11 +92,6 @@ class Ranks:
 ALONE = Ranks()
 
 
-def is_main_process() -> bool:
-    """Whether this is rank 0, or alone: known before any rank has joined."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 @contextlib.contextmanager
 def joined() -> Iterator[Ranks]:
     """Join the other processes of the run, if torchrun has started several.
