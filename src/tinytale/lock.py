@@ -41,7 +41,9 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            if sys.platform == "win32":  # an open file cannot be deleted there; elsewhere a closed one may be another's already
+            if (
+                sys.platform == "win32"
+            ):  # an open file cannot be deleted there; elsewhere a closed one may be another's already
                 os.close(descriptor)
                 path.unlink()
             else:
@@ -51,7 +53,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def _locked(path: Path) -> int | None:
-    """The open and locked file; None if another process has locked it. On a disk without locks the file is just opened."""
+    """The open and locked file; None if another process has locked it. On a disk without locks it is just opened."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         if not _lock(descriptor):

@@ -113,7 +113,12 @@ def outcome(run: RunFolder) -> tuple:
 
 
 def test_one_two_and_four_ranks_do_the_same(run_ranks, tmp_path: Path):
-    options = ["--optimiser.schedule=constant", "--optimiser.algorithm=adamw", "--data.micro-batch-size=3", "--model.dropout=0.1"]
+    options = [
+        "--optimiser.schedule=constant",
+        "--optimiser.algorithm=adamw",
+        "--data.micro-batch-size=3",
+        "--model.dropout=0.1",
+    ]
     alone = run_ranks(1, "1", *options, "--max-steps=20")
     gradients = load_file(tmp_path / "1-ranks" / "gradients-0")
     scale = max(gradient.norm().item() for gradient in gradients.values())
@@ -138,7 +143,9 @@ def test_three_ranks_resume_to_the_bit(run_ranks):
 def test_checkpoints_of_ranks_compiled_or_not_and_of_one_process_interchange(run_ranks):
     options = ["--run.evaluate-every=2", "--optimiser.schedule=constant", "--optimiser.algorithm=adamw"]
     alone = run_ranks(1, "alone", *options, "--max-steps=6")
-    traced = "import functools, torch; torch.compile = functools.partial(torch.compile, backend='eager', fullgraph=True)\n"
+    traced = (
+        "import functools, torch; torch.compile = functools.partial(torch.compile, backend='eager', fullgraph=True)\n"
+    )
     run_ranks(2, "mixed", *options, "--max-steps=2", "--compile", code=traced)
     assert "does not work" not in (alone.path.with_name("mixed-ranks") / "log-0").read_text()
     names = [set(load_file(path)) for path in sorted(alone.checkpoints.glob("*/*.safetensors"))[-2:]]
@@ -221,7 +228,9 @@ def test_torchrun_begins_again_after_a_kill_and_ends_with_the_same_bits(
 
 def test_ranks_share_the_rows_evenly():
     assert [Ranks(rank, 3).rows(12) for rank in range(3)] == [slice(0, 4), slice(4, 8), slice(8, 12)]
-    with pytest.raises(UsageError, match="batch_size is 14, which 4 processes cannot share.* a multiple of 4: 12 or 16"):
+    with pytest.raises(
+        UsageError, match=r"batch_size is 14, which 4 processes cannot share.* a multiple of 4: 12 or 16"
+    ):
         Ranks(0, 4).rows(14)
     with pytest.raises(UsageError, match="expected a multiple of 4: 4"):
         Ranks(0, 4).rows(3)

@@ -84,7 +84,9 @@ def train(
     changes["run"] |= {name: value for name, value in short.items() if value is not None}
 
     folder = RunFolder(out)
-    if os.environ.get("RANK", "0") != "0":  # one of several processes that torchrun has started, not the one that writes
+    if (
+        os.environ.get("RANK", "0") != "0"
+    ):  # one of several processes that torchrun has started, not the one that writes
         return _train(dataset, folder, *_settings(folder, recipe, config, changes))
     _refuse_folder_of_something_else(folder)
     with held(out):
@@ -139,6 +141,7 @@ def _train_together(
     ranks: "Ranks", settings: TrainConfig, folder: RunFolder, source: Path, manifest: "Manifest", tokenizer: "Tokenizer"
 ) -> int:
     from tinytale.data.batches import Batches
+    from tinytale.training.checkpoint import refuse_other_architecture
     from tinytale.training.display import ConsoleDisplay, NoDisplay
     from tinytale.training.distributed import Share
     from tinytale.training.interrupt import Interrupt, exit_code
@@ -154,6 +157,8 @@ def _train_together(
             f"the dev split of {source} is empty, so no weights can be called the best; prepare more stories"
         )
     steps = settings.run.max_steps or max(1, math.ceil(settings.run.epochs * batches.steps_per_epoch))
+    if begun_at := folder.pointer("latest"):
+        refuse_other_architecture(folder, begun_at, settings.model)
     state = initial_state(settings, steps, ranks)
     step = resume_state(folder, state)
     if ranks.main:

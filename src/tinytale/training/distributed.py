@@ -83,7 +83,6 @@ class Ranks:
         dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
         return int(numbers.item())
 
-
     def wait(self) -> None:
         """Go on when every rank has come here: torchrun ends all when one leaves, and the main one may be writing."""
         self.greatest(0)

@@ -31,6 +31,7 @@ class Interrupt:
             os._exit(exit_code(number))
         self.signal_number = number
 
+
 def exit_code(signal_number: int) -> int:
     """How a process ends that a signal has stopped, as in shells: 130 for Ctrl-C, 143 for SIGTERM; 0 without one."""
     return 128 + signal_number if signal_number else 0

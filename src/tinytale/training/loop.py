@@ -123,8 +123,8 @@ def dropout_seed(seed: int, step: int, micro_step: int) -> int:
 def train_step(state: TrainState, inputs_BT: Tensor, targets_BT: Tensor) -> StepRecord:
     """One update from one batch, or this rank's rows of it, by way of its micro-batches.
 
-    The gradient is that of the mean over all tokens of the batch, however it is split, over ranks too. An update that is
-    not finite in any rank is refused by all: weights and optimiser stay as they are.
+    The gradient is that of the mean over all tokens of the batch, however it is split, over ranks too. An update that
+    is not finite in any rank is refused by all: weights and optimiser stay as they are.
     """
     config, progress = state.config, state.progress
     micro_batch = config.data.micro_batch_size or len(inputs_BT)
@@ -139,7 +139,7 @@ def train_step(state: TrainState, inputs_BT: Tensor, targets_BT: Tensor) -> Step
                 nats = state.loss(state.model, inputs, targets)
                 (nats / targets_BT.numel()).backward()
             total += nats.detach()
-    rate = rate_fraction(progress.step, state.max_steps, config.optimiser) / 2**progress.rollbacks
+    rate = rate_fraction(progress.step, state.max_steps, config.optimiser) * 0.5**progress.rollbacks
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optimiser.clip_norm or float("inf"))
     loss, norm = state.ranks.mean(torch.stack([total / targets_BT.numel(), norm]))
     if torch.isfinite(norm + loss):
@@ -167,9 +167,7 @@ def training_steps(state: TrainState, batches: BatchSource) -> Iterator[StepReco
 
 
 @torch.no_grad()
-def dev_loss(
-    state: TrainState, tokens_N: np.ndarray, stop: Callable[[], bool] = lambda: False
-) -> WindowLoss | None:
+def dev_loss(state: TrainState, tokens_N: np.ndarray, stop: Callable[[], bool] = lambda: False) -> WindowLoss | None:
     """The loss on contiguous windows of the dev split, each token scored once, in the training's precision.
 
     None when `stop`, which is asked before every batch, says so.

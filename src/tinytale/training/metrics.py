@@ -11,15 +11,18 @@ from tinytale.files import write_text
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a metrics file, oldest first; a last line that a crash cut short is left out."""
+    """The lines of a metrics file, oldest first, up to one that was never written so: a crash has cut it short."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                yield json.loads(line)
-            except ValueError:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
                 return
+            if not isinstance(entry, dict) or type(entry.get("step")) is not int:
+                return
+            yield entry
 
 
 class MetricsWriter:
