@@ -10,11 +10,13 @@ import os
 import pickle
 import random
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,6 +31,7 @@ from tinytale.training.trainer import Trainer
 
 FULL = os.environ.get("TINYTALE_FULL_FAULTS") == "1"
 SECONDS = 2.0
+MEMORY = 500 * 2**20
 
 ODD = [
     None, True, False, 0, 1, -1, 7, 2**24, 2**31, 2**53, 2**64, -(2**63), 10**30, 0.5, 1e308, -0.0, math.nan, math.inf,
@@ -56,6 +59,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
     write_text(folder / "settings.toml", settings.to_toml())
     train(str(folder / "data"), out=folder / "run", config=folder / "settings.toml")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def little_memory(whole: Path) -> Iterator[None]:
+    """No test takes more than so much beyond what the process has: a missing check is an error, not a full machine."""
+    if sys.platform == "win32":
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + MEMORY, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 # --- What is asked ---------------------------------------------------------------------------------------------------
@@ -158,8 +175,8 @@ def change_header(content: bytes, chosen: random.Random) -> bytes:
 
 
 def change_metrics(content: bytes, chosen: random.Random) -> bytes:
-    lines = [json.loads(line) for line in content.splitlines()]
-    return b"\n".join(json.dumps(line).encode() for line in change_values(lines, chosen) or [])
+    lines = change_values([json.loads(line) for line in content.splitlines()], chosen)
+    return b"\n".join(json.dumps(line).encode() for line in (lines if isinstance(lines, list) else [lines]))
 
 
 def change_toml(content: bytes, chosen: random.Random) -> bytes:

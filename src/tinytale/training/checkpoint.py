@@ -207,7 +207,7 @@ def _is_state(state: Any) -> bool:
 def _is_count(value: Any, kind: Any) -> bool:
     if value is None:
         return isinstance(None, kind)
-    return type(value) in ((int,) if kind is int else (int, float)) and 0 <= value < 2**53
+    return isinstance(value, kind) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
 def _checked(run: RunFolder, step: int, name: str, expected: str) -> dict[str, Tensor]:
