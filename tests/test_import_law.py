@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "tinytale"
 LAYERS = (
     ("errors", "files", "console"),
     ("config",),
-    ("allocator", "hardware", "recipes", "runs", "native"),
+    ("allocator", "hardware", "recipes", "runs", "lock", "native"),
     ("model", "data"),
     ("training", "generation", "inspection"),
     ("evaluation",),

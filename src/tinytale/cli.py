@@ -18,6 +18,9 @@ app = App(
 for verb in ("prepare", "data", "train", "evaluate", "generate", "export", "bench", "doctor"):
     app.command(f"tinytale.commands.{verb}:{verb}", name=verb)
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
+"""As torch says it, of a GPU and of the computer itself."""
+
 
 def main() -> None:
     """Run one command; end with 0, with 2 when it was asked wrongly, with 1 when it failed, or as the command says."""
@@ -30,6 +33,14 @@ def main() -> None:
         console.print("Error:", style="bold red", end=" ")
         console.print(str(error), soft_wrap=True)
         code = error.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY)):
+            raise
+        console.print("Error:", style="bold red", end=" ")
+        console.print(
+            "there is not enough memory for that; a smaller model, batch or --data.micro-batch-size needs less"
+        )
+        code = 1
     except KeyboardInterrupt:
         console.print("Stopped.")
         code = 130

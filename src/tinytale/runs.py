@@ -1,5 +1,6 @@
 """The run folder, the interface between the verbs: its paths and its pointers; and finding a folder by name."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,10 +74,11 @@ class RunFolder:
         if not path.is_file():
             return None
         text = path.read_bytes().decode("utf-8", "replace").strip()
-        if not (text.startswith("step-") and text[5:].isdecimal() and self.checkpoint(int(text[5:])).is_dir()):
+        named = re.fullmatch(r"step-([0-9]{8,18})", text)
+        if not (named and self.checkpoint(int(named[1])).is_dir()):
             there = ", ".join(CHECKPOINT.format(step) for step in self.steps()) or "none"
             raise TaleError(f"{path} names {text[:40]!r}; expected a checkpoint in {self.checkpoints} (there: {there})")
-        return int(text[5:])
+        return int(named[1])
 
     def read_config(self) -> TrainConfig:
         """The settings of the run.

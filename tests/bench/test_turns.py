@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tinytale.allocator import TUNABLES
 from tinytale.bench import sizes
-from tinytale.bench.conditions import TUNED, Conditions, environment
+from tinytale.bench.conditions import Conditions, environment
 from tinytale.bench.contenders import CONTENDERS, nanogpt, tinytale
 from tinytale.bench.machine import machine_facts, peak_memory
 from tinytale.bench.peak import PEAK, matrix_products
@@ -94,7 +95,7 @@ def test_variables_are_the_same_for_all_and_ours_alone(monkeypatch: pytest.Monke
     assert plain["OMP_NUM_THREADS"] == "3"
     assert not {"GLIBC_TUNABLES", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA"} & plain.keys()
     tuned = environment(Conditions(threads=1, allocator="tuned", isa="AVX512_CORE_BF16"))
-    assert (tuned["GLIBC_TUNABLES"], tuned["ONEDNN_MAX_CPU_ISA"]) == (TUNED, "AVX512_CORE_BF16")
+    assert (tuned["GLIBC_TUNABLES"], tuned["ONEDNN_MAX_CPU_ISA"]) == (TUNABLES, "AVX512_CORE_BF16")
     monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
     with pytest.raises(UsageError, match="glibc only"):
         environment(Conditions(threads=1, allocator="tuned"))

@@ -50,6 +50,32 @@ def test_ctrl_c_and_a_closed_pipe_are_no_errors(tale, monkeypatch):
         assert tale("doctor").code == code
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_is_an_error_of_one_line(error: Exception, tale, monkeypatch):
+    def greedy(tokens):
+        raise error
+
+    monkeypatch.setattr("tinytale.cli.app", greedy)
+    ended = tale("train")
+    assert ended.code == 1 and ended.err.startswith("Error: there is not enough memory for that; a smaller model")
+
+
+def test_another_fault_of_ours_is_not_hidden(tale, monkeypatch):
+    def faulty(tokens):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("tinytale.cli.app", faulty)
+    with pytest.raises(RuntimeError, match="a bug"):
+        tale("train")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     not os.environ.get("TINYSTORIES"), reason="TINYSTORIES names no folder with train.txt and valid.txt"

@@ -1,10 +1,12 @@
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from tinytale.config import TrainConfig
+from tinytale.lock import LOCK_FILE
 from tinytale.runs import RunFolder
 
 SETTINGS = {
@@ -199,3 +201,25 @@ def test_the_message_of_a_stopped_run_says_how_to_go_on(tale, dataset: Path, out
     ended = tale("train", dataset, "--out", out, *TINY, "--max-steps=9")
     assert ended.code == 130 and "Stopped at step 3; go on with the same command and --resume" in ended.err
     assert RunFolder(out).pointer("latest") == 3
+
+
+def test_a_second_trainer_leaves_at_once_and_names_the_first(tale, spawn_tale, dataset: Path, out: Path):
+    first = spawn_tale("train", dataset, "--out", out, *TINY, "--max-steps=1000000")
+    deadline = time.monotonic() + 60
+    while not (out / "config.toml").is_file():
+        assert first.is_alive() and time.monotonic() < deadline
+        time.sleep(0.01)
+    for flags in ([], ["--resume"]):
+        begun = time.monotonic()
+        second = tale("train", dataset, "--out", out, *flags, *TINY, "--max-steps=1000000")
+        assert second.code == 1 and f"{out} is being trained by process {first.pid} on " in second.err
+        assert time.monotonic() - begun < 2
+    first.kill()
+    first.join()
+    assert json.loads((out / LOCK_FILE).read_text())["process"] == first.pid
+    (out / "config.toml").unlink()  # as if it had been killed before the first write
+    for path in out.iterdir():
+        if path.name != LOCK_FILE:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert tale("train", dataset, "--out", out, *TINY, "--max-steps=1").code == 0
+    assert not (out / LOCK_FILE).exists()

@@ -7,7 +7,7 @@ from tinytale.training.metrics import MetricsWriter, read_metrics
 
 
 def test_lines_come_back_in_order(tmp_path: Path):
-    with MetricsWriter(tmp_path / "run" / "metrics.jsonl", 0) as metrics:
+    with MetricsWriter(tmp_path / "run" / "metrics.jsonl", 0, 0) as metrics:
         metrics.write({"step": 1, "loss": None})
         metrics.write({"step": 2, "loss": 0.1})
         assert [entry["step"] for entry in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [1, 2]  # at once
@@ -16,7 +16,7 @@ def test_lines_come_back_in_order(tmp_path: Path):
 def test_a_resumed_run_drops_what_lies_beyond_its_checkpoint(tmp_path: Path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 2, "dev_loss": 1}\n{"step": 3}\n')
-    with MetricsWriter(path, 2) as metrics:
+    with MetricsWriter(path, 2, 2) as metrics:
         metrics.write({"step": 3, "loss": 7})
     assert list(read_metrics(path)) == [{"step": 1}, {"step": 2}, {"step": 2, "dev_loss": 1}, {"step": 3, "loss": 7}]
 
@@ -34,4 +34,4 @@ def test_no_file_has_no_lines(tmp_path: Path):
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path):
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(TaleError, match=r"cannot write .*metrics\.jsonl"):
-        MetricsWriter(tmp_path / "metrics.jsonl", 0)
+        MetricsWriter(tmp_path / "metrics.jsonl", 0, 0)

@@ -10,6 +10,7 @@ import torch
 from tinytale.errors import TaleError
 from tinytale.model.folder import load_model
 from tinytale.runs import RunFolder
+from tinytale.training import loop
 from tinytale.training.interrupt import Interrupt
 from tinytale.training.loss import token_nats
 from tinytale.training.metrics import read_metrics
@@ -207,3 +208,60 @@ def test_weights_that_score_nothing_finite_are_never_the_best(
     last = list(read_metrics(run.metrics))[-1]
     assert last["dev_loss"] is None and "NaN" not in run.metrics.read_text()
     assert run.model.exists() == (best is not None)
+
+
+def stop_evaluation(made, batch: int, monkeypatch) -> None:
+    """A signal arrives while the dev split is scored, before its batch of that number."""
+    interrupt, seen = Interrupt(), iter(range(100))
+    windows = loop.windows
+
+    def signalled(*arguments):
+        for window in windows(*arguments):
+            if next(seen) == batch:
+                interrupt.signal_number = signal.SIGTERM
+            yield window
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "windows", signalled)
+        assert made.train(interrupt) == signal.SIGTERM
+    assert made.state.model.training
+
+
+@pytest.mark.parametrize("step", [4, 8])
+def test_a_signal_cuts_an_evaluation_short_and_the_resumed_run_does_it_again(
+    step: int, trainer, tmp_path: Path, monkeypatch
+):
+    changes = {"run": {"evaluate_every": step, "keep_checkpoints": 1}, "model": {"dropout": 0.2}}
+    train(trainer(tmp_path / "whole", **changes))
+    run = RunFolder(tmp_path / "cut")
+    for attempt in range(3):  # once while training, twice after a resume
+        stop_evaluation(trainer(run.path, **changes), attempt, monkeypatch)
+        assert run.pointer("latest") == step and run.pointer("best") is None and not run.model.exists()
+        assert not [entry for entry in read_metrics(run.metrics) if "dev_loss" in entry]
+    train(trainer(run.path, **changes))
+    assert outcome(run.path, 8) == outcome(tmp_path / "whole", 8)
+    assert run.steps() == RunFolder(tmp_path / "whole").steps()
+
+
+@pytest.mark.parametrize("victim", ["save_model", "amend_checkpoint"])
+def test_a_kill_after_a_late_evaluation_changes_nothing(victim: str, trainer, tmp_path: Path, monkeypatch):
+    train(trainer(tmp_path / "whole"))
+    run = RunFolder(tmp_path / "cut")
+    stop_evaluation(trainer(run.path), 0, monkeypatch)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(f"tinytale.training.trainer.{victim}", killed)
+        trainer(run.path).train(Interrupt())
+    train(trainer(run.path))
+    assert outcome(run.path, 8) == outcome(tmp_path / "whole", 8)
+
+
+def test_a_signal_before_an_evaluation_leaves_it_for_later(trainer, tmp_path: Path):
+    train(trainer(tmp_path / "whole"))
+    train(trainer(tmp_path / "cut"), until=4)
+    assert RunFolder(tmp_path / "cut").pointer("best") is None
+    train(trainer(tmp_path / "cut"))
+    assert outcome(tmp_path / "cut", 8) == outcome(tmp_path / "whole", 8)

@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinytale.allocator import restart_tuned
 from tinytale.commands.dry_run import rehearsal
@@ -19,8 +20,14 @@ from tinytale.config import TrainConfig, differences, override, read_toml
 from tinytale.console import console
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import PARTIAL, write_text
+from tinytale.lock import LOCK_FILE, held
 from tinytale.recipes import recipe as named_recipe
 from tinytale.runs import RunFolder
+
+if TYPE_CHECKING:
+    from tinytale.data.shards import Manifest
+    from tinytale.data.tokenizer import Tokenizer
+    from tinytale.training.distributed import Ranks
 
 MAY_CHANGE_ON_RESUME = {
     "run.epochs",
@@ -91,19 +98,34 @@ def train(
     changes["run"] |= {name: value for name, value in short.items() if value is not None}
 
     folder = RunFolder(out)
-    begun = folder.config.is_file()
-    if begun and not resume:
-        raise UsageError(f"{out} already holds a run; go on with --resume, or name another folder with --out")
-    if out.is_file() or (not begun and out.is_dir() and any(not path.name.endswith(PARTIAL) for path in out.iterdir())):
-        raise UsageError(f"{out} exists and is not a run folder; name another folder with --out")
-    saved = folder.read_config() if begun else None
+    if os.environ.get("RANK", "0") != "0":  # one of several that torchrun has started, and not the one that writes
+        return _train(dataset, folder, *_settings(folder, recipe, config, changes), rehearse)
+    _refuse_folder_of_something_else(folder)
+    with held(out):
+        if folder.config.is_file() and not resume:
+            raise UsageError(f"{out} already holds a run; go on with --resume, or name another folder with --out")
+        return _train(dataset, folder, *_settings(folder, recipe, config, changes), rehearse)
+
+
+def _refuse_folder_of_something_else(folder: RunFolder) -> None:
+    path = folder.path
+    if path.is_dir() and not folder.config.is_file():
+        strangers = [item for item in path.iterdir() if item.name != LOCK_FILE and not item.name.endswith(PARTIAL)]
+    else:
+        strangers = [path] if path.is_file() else []
+    if strangers:
+        raise UsageError(f"{path} exists and is not a run folder; name another folder with --out")
+
+
+def _settings(
+    folder: RunFolder, recipe: str, config: Path | None, changes: dict[str, dict[str, Any]]
+) -> tuple[TrainConfig, TrainConfig | None]:
+    """What to train, and what the folder was begun with, if it was."""
+    saved = folder.read_config() if folder.config.is_file() else None
     settings = saved if saved and saved.recipe == recipe else named_recipe(recipe)
     if config is not None:
         settings = override(settings, read_toml(config), where=str(config))
-    settings = override(settings, {name: section for name, section in changes.items() if section})
-    if settings.run.allocator == "tuned":
-        restart_tuned()
-    return _train(dataset, folder, settings, saved, rehearse)
+    return override(settings, {name: section for name, section in changes.items() if section}), saved
 
 
 def _train(
@@ -113,14 +135,12 @@ def _train(
     saved: TrainConfig | None,
     rehearse: Callable[..., int] | None,
 ) -> int:
-    from tinytale.data.batches import Batches
+    if settings.run.allocator == "tuned":
+        restart_tuned()
+
     from tinytale.data.shards import Manifest
     from tinytale.data.tokenizer import load_tokenizer
-    from tinytale.training.display import ConsoleDisplay
-    from tinytale.training.interrupt import Interrupt
-    from tinytale.training.loop import initial_state
-    from tinytale.training.trainer import Trainer
-    from tinytale.training.trainer import resume as resume_state
+    from tinytale.training.distributed import joined
 
     source = Path(dataset)
     manifest = Manifest.load(source)
@@ -134,6 +154,29 @@ def _train(
     if saved:
         _refuse_another_run(folder, saved, settings)
 
+    with joined() as ranks:
+        return _train_together(ranks, settings, folder, source, manifest, tokenizer, rehearse)
+
+
+def _train_together(
+    ranks: "Ranks",
+    settings: TrainConfig,
+    folder: RunFolder,
+    source: Path,
+    manifest: "Manifest",
+    tokenizer: "Tokenizer",
+    rehearse: Callable[..., int] | None,
+) -> int:
+    from tinytale.data.batches import Batches
+    from tinytale.training.checkpoint import refuse_other_architecture
+    from tinytale.training.display import ConsoleDisplay, NoDisplay
+    from tinytale.training.distributed import Share
+    from tinytale.training.interrupt import Interrupt, exit_code
+    from tinytale.training.loop import initial_state
+    from tinytale.training.trainer import Trainer
+    from tinytale.training.trainer import resume as resume_state
+
+    rows = ranks.rows(settings.data.batch_size)
     batches = Batches(manifest, source, settings.sequence_length, settings.data.batch_size, settings.run.seed)
     dev = manifest.tokens(source, "dev")
     if not len(dev):
@@ -142,31 +185,41 @@ def _train(
         )
     steps = settings.run.max_steps or max(1, math.ceil(settings.run.epochs * batches.steps_per_epoch))
     dev_tokens = dev[: settings.run.evaluate_tokens + 1 if settings.run.evaluate_tokens else len(dev)]
-    state = initial_state(settings, steps)
+    if begun_at := folder.pointer("latest"):
+        refuse_other_architecture(folder, begun_at, settings.model)
+    state = initial_state(settings, steps, ranks)
     if rehearse:
         return rehearse(folder, state, batches, dev_tokens, tokenizer)
     step = resume_state(folder, state)
-    write_text(folder.config, settings.to_toml())
+    if ranks.main:
+        write_text(folder.config, settings.to_toml())
 
     parameters = f"{state.model.parameter_count() / 1e6:.2f}M weights"
-    title = f"{settings.recipe} on {source.name}: {parameters}, {state.device.type} {state.precision}, to {folder.path}"
-    with ConsoleDisplay(title, step, steps, settings.tokens_per_step) as display, Interrupt() as interrupt:
+    place = f"{ranks.size} x " * (ranks.size > 1) + f"{state.device.type} {state.precision}"
+    title = f"{settings.recipe} on {source.name}: {parameters}, {place}, to {folder.path}"
+    with (
+        ConsoleDisplay(title, step, steps, settings.tokens_per_step) if ranks.main else NoDisplay() as display,
+        Interrupt() as interrupt,
+    ):
         if step:
             display.note(f"going on from step {step}")
         trainer = Trainer(
             folder,
             state,
-            batches,
+            Share(batches, rows) if ranks.size > 1 else batches,
             dev_tokens,
             tokenizer.byte_lengths(),
             (source / "tokenizer.json").read_bytes(),
             tokenizer.end_of_text,
             display,
         )
-        trainer.train(interrupt)
-    if interrupt.signal_number:
+        stopped = trainer.train(interrupt)
+        ranks.wait()
+    if not ranks.main:
+        return exit_code(stopped)
+    if stopped:
         console.print(f"Stopped at step {state.progress.step}; go on with the same command and --resume.")
-        return interrupt.exit_code
+        return exit_code(stopped)
     if state.progress.best_loss is None:
         raise TaleError(
             f"{folder.path} has no model: no evaluation has found a finite dev loss; train on with a larger"

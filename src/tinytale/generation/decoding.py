@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tinytale.errors import TaleError
 from tinytale.generation.sampling import Sampler, compose, draw, most_likely, temperature, top_k, top_p
 from tinytale.model.cache import KVCache
 from tinytale.model.gpt2 import GPT2
@@ -58,6 +59,9 @@ def generate(
 
     A prompt longer than the context is read from its last tokens. When the context is full, the model goes on from the
     last half of it: the older half is forgotten.
+
+    Raises:
+        TaleError: the model's numbers are not finite.
     """
     context = model.config.context_length
     kept = list(prompt)[-context:]
@@ -67,7 +71,12 @@ def generate(
             kept = kept[-max(1, context // 2) :]
             cache, unread = _empty_cache(model), kept
         logits_BTV = model(torch.tensor([unread], device=model.device), cache)
-        token = choose(logits_BTV[0, -1].float().cpu(), generator)
+        logits_V = logits_BTV[0, -1].float().cpu()
+        if not logits_V.isfinite().all():
+            raise TaleError(
+                "the model gives logits that are not finite: its weights are damaged, or its training diverged"
+            )
+        token = choose(logits_V, generator)
         if token == end_of_text:
             return
         yield token

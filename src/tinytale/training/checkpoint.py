@@ -7,17 +7,19 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from tinytale.config import ModelConfig
 from tinytale.errors import TaleError
-from tinytale.files import PARTIAL, read_json, sync_folder
+from tinytale.files import PARTIAL, read_json, sync_folder, write_json
 from tinytale.model.gpt2 import GPT2
 from tinytale.runs import RunFolder
 from tinytale.training.optim import Optimiser
@@ -37,8 +39,14 @@ class Progress:
     """The step whose weights scored best on the dev split; 0 before the first evaluation."""
     best_loss: float | None = None
     """Their dev loss, in nats a token."""
+    evaluated_step: int = 0
+    """The last step whose weights have been scored on the dev split: a signal may have cut a later one short."""
     skipped: int = 0
     """Updates refused because the loss or the gradient was not finite."""
+    skips_in_a_row: int = 0
+    """How many of them were the last ones."""
+    rollbacks: int = 0
+    """Times that the weights went back to the best ones; each halves the learning rate."""
 
 
 def save_checkpoint(run: RunFolder, model: GPT2, optimiser: Optimiser, progress: Progress) -> Path:
@@ -73,6 +81,16 @@ def save_checkpoint(run: RunFolder, model: GPT2, optimiser: Optimiser, progress:
             f"cannot write the checkpoint {final}: {error.strerror}; earlier checkpoints are intact"
         ) from error
     return final
+
+
+def amend_checkpoint(run: RunFolder, progress: Progress) -> None:
+    """Let the checkpoint of `progress.step` remember this progress; its tensors stay.
+
+    Raises:
+        TaleError: the disk refuses, or the state has been altered.
+    """
+    state = _read_state(run, progress.step) | {"progress": asdict(progress)}
+    write_json(run.checkpoint(progress.step) / STATE, state | {"seal": _seal(state)})
 
 
 def prune_checkpoints(run: RunFolder, keep: int) -> None:
@@ -125,19 +143,71 @@ def load_checkpoint(run: RunFolder, step: int, model: GPT2, optimiser: Optimiser
     Raises:
         TaleError: a file is missing, cut or altered (it is named), or the tensors are not this model's.
     """
-    folder = run.checkpoint(step)
-    state = read_json(folder / STATE)
-    seal = state.pop("seal", None) if isinstance(state, dict) else None
-    if seal is None or seal != _seal(state) or state["progress"]["step"] != step:
-        raise TaleError(f"{folder / STATE} has been altered, or is of another checkpoint; {_way_out(run, step)}")
+    state = _read_state(run, step)
     weights = _checked(run, step, MODEL, state["files"][MODEL])
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise TaleError(f"{folder / MODEL} is not a checkpoint of this model: {error}") from error
+        raise TaleError(f"{run.checkpoint(step) / MODEL} is not a checkpoint of this model: {error}") from error
     if optimiser is not None:
-        optimiser.load_state(_checked(run, step, OPTIMISER, state["files"][OPTIMISER]))
+        moments = _checked(run, step, OPTIMISER, state["files"][OPTIMISER])
+        try:
+            optimiser.load_state(moments)
+        except ValueError as error:
+            path = run.checkpoint(step) / OPTIMISER
+            raise TaleError(f"{path} is not a checkpoint of this optimiser: {error}") from error
     return Progress(**state["progress"])
+
+
+def refuse_other_architecture(run: RunFolder, step: int, config: ModelConfig) -> None:
+    """Compare the shapes of a checkpoint with those of a model, before either takes memory.
+
+    Raises:
+        TaleError: it is a checkpoint of another model, or damaged.
+    """
+    path = run.checkpoint(step) / MODEL
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise TaleError(f"{path} cannot be read as safetensors: {error}; {_way_out(run, step)}") from error
+    layers = {name.split(".")[1] for name in stored if name.startswith("blocks.")}
+    if len(layers) == config.layers:
+        with torch.device("meta"):
+            wanted = {name: tuple(tensor.shape) for name, tensor in GPT2(config).state_dict().items()}
+        if stored == wanted:
+            return
+    raise TaleError(f"{path} is not a checkpoint of the model that {run.config} describes: its shapes are others")
+
+
+def _read_state(run: RunFolder, step: int) -> dict[str, Any]:
+    """Progress and hashes, without the seal that has vouched for them."""
+    path = run.checkpoint(step) / STATE
+    state = read_json(path)
+    seal = state.pop("seal", None) if isinstance(state, dict) else None
+    if not _is_state(state) or seal != _seal(state) or state["progress"]["step"] != step:
+        raise TaleError(f"{path} has been altered, or is of another checkpoint; {_way_out(run, step)}")
+    return state
+
+
+def _is_state(state: Any) -> bool:
+    """Whether everything in it is of its kind; a checkpoint may be older than some of the counters."""
+    if not isinstance(state, dict) or not all(isinstance(part, dict) for part in state.values()):
+        return False
+    if state.keys() != {"progress", "files"} or state["files"].keys() != {MODEL, OPTIMISER}:
+        return False
+    if not all(isinstance(sha256, str) for sha256 in state["files"].values()):
+        return False
+    kinds = {item.name: item.type for item in fields(Progress)}
+    return "step" in state["progress"] and all(
+        name in kinds and _is_count(value, kinds[name]) for name, value in state["progress"].items()
+    )
+
+
+def _is_count(value: Any, kind: Any) -> bool:
+    if value is None:
+        return isinstance(None, kind)
+    return isinstance(value, kind) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
 def _checked(run: RunFolder, step: int, name: str, expected: str) -> dict[str, Tensor]:

@@ -54,6 +54,26 @@ class Display(Protocol):
         ...
 
 
+class NoDisplay:
+    """For the ranks that leave the screen to the main one."""
+
+    def __enter__(self) -> "NoDisplay":
+        """Show nothing."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Show nothing."""
+
+    def step(self, step: int, loss: float) -> None:
+        """Say nothing."""
+
+    def evaluated(self, step: int, loss: float, bits_per_byte: float, best_step: int) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+
 class ConsoleDisplay:
     """Loss, dev loss, speed, time left and the curve so far."""
 

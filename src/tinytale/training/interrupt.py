@@ -7,10 +7,7 @@ from types import FrameType
 
 
 class Interrupt:
-    """While entered, the first signal sets `signal_number`, the second ends the process.
-
-    The exit code of an interrupted run is 128 + the signal's number, as in shells: 130 for Ctrl-C, 143 for SIGTERM.
-    """
+    """While entered, the first signal sets `signal_number`, the second ends the process."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -31,10 +28,10 @@ class Interrupt:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number is not None:
-            os._exit(128 + number)
+            os._exit(exit_code(number))
         self.signal_number = number
 
-    @property
-    def exit_code(self) -> int:
-        """0 without a signal."""
-        return 128 + self.signal_number if self.signal_number else 0
+
+def exit_code(signal_number: int) -> int:
+    """How a process ends that a signal has stopped, as in shells: 130 for Ctrl-C, 143 for SIGTERM; 0 without one."""
+    return 128 + signal_number if signal_number else 0

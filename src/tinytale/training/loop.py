@@ -4,6 +4,7 @@ Letters of shapes: B batch, T positions.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -13,16 +14,14 @@ from torch import Tensor
 
 from tinytale.config import TrainConfig
 from tinytale.console import console
-from tinytale.errors import TaleError
 from tinytale.hardware import autocast, pick_device, pick_precision
 from tinytale.model.gpt2 import GPT2
 from tinytale.training.checkpoint import Progress
+from tinytale.training.distributed import ALONE, ParallelLoss, Ranks
 from tinytale.training.estimate import compiling_pays
 from tinytale.training.loss import WindowLoss, summed_loss, windows
 from tinytale.training.optim import Optimiser
 from tinytale.training.schedule import rate_fraction
-
-MOST_SKIPS_IN_A_ROW = 10
 
 
 @runtime_checkable
@@ -47,8 +46,10 @@ class TrainState:
     loss: Callable[..., Tensor]
     compiled: bool = False
     """Whether `loss` is."""
+    no_sync: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Inside, a backward pass tells the other ranks nothing."""
+    ranks: Ranks = ALONE
     progress: Progress = field(default_factory=Progress)
-    skips_in_a_row: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,18 @@ class StepRecord:
     """Learning rate as a fraction of its peak."""
 
 
-def initial_state(config: TrainConfig, max_steps: int) -> TrainState:
-    """A fresh model, initialised from the seed, on its device.
+def initial_state(config: TrainConfig, max_steps: int, ranks: Ranks = ALONE) -> TrainState:
+    """A fresh model, initialised from the seed, on its device; the same in all ranks.
 
     Raises:
         UsageError: the device is not there.
     """
-    device = pick_device(config.run.device)
+    device = ranks.device(pick_device(config.run.device))
     compiled = config.run.compile
     if compiled is None:
         compiled = compiling_pays(config, max_steps, device.type)
-    torch.manual_seed(config.run.seed)
-    model = GPT2(config.model, config.run.kernels).to(device)
-    return TrainState(
+    model = initial_model(config).to(device)
+    state = TrainState(
         config=config,
         max_steps=max_steps,
         model=model,
@@ -85,7 +85,21 @@ def initial_state(config: TrainConfig, max_steps: int) -> TrainState:
         precision=pick_precision(config.run.precision, device),
         loss=compiled_or_eager(summed_loss) if compiled else summed_loss,
         compiled=compiled,
+        ranks=ranks,
     )
+    if ranks.size > 1:
+        state.loss = shared = ParallelLoss(model, state.loss, device)
+        state.no_sync = shared.no_sync
+        share = config.data.batch_size // ranks.size
+        with autocast(device, state.precision):
+            shared.rehearse(min(share, config.data.micro_batch_size or share), config.sequence_length, device)
+    return state
+
+
+def initial_model(config: TrainConfig) -> GPT2:
+    """The weights that the seed decides, on the CPU."""
+    torch.manual_seed(config.run.seed)
+    return GPT2(config.model, config.run.kernels)
 
 
 def compiled_or_eager(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -114,43 +128,37 @@ def dropout_seed(seed: int, step: int, micro_step: int) -> int:
 
 
 def train_step(state: TrainState, inputs_BT: Tensor, targets_BT: Tensor) -> StepRecord:
-    """One update from one batch, by way of its micro-batches.
+    """One update from one batch, or this rank's rows of it, by way of its micro-batches.
 
-    The gradient is that of the mean over all tokens of the batch, however it is split. An update that is not finite is
-    refused: weights and optimiser stay as they are.
-
-    Raises:
-        TaleError: several updates in a row were not finite.
+    The gradient is that of the mean over all tokens of the batch, however it is split, over ranks too. An update that
+    is not finite in any rank is refused by all: weights and optimiser stay as they are.
     """
-    config, step = state.config, state.progress.step
+    config, progress = state.config, state.progress
     micro_batch = config.data.micro_batch_size or len(inputs_BT)
     total = torch.zeros((), device=state.device)
-    parts = zip(inputs_BT.split(micro_batch), targets_BT.split(micro_batch), strict=True)
+    parts = list(zip(inputs_BT.split(micro_batch), targets_BT.split(micro_batch), strict=True))
+    first = state.ranks.rank * len(parts)
     with autocast(state.device, state.precision):
-        for micro_step, (inputs, targets) in enumerate(parts):
+        for micro_step, (inputs, targets) in enumerate(parts, start=first):
             if config.model.dropout:
-                torch.manual_seed(dropout_seed(config.run.seed, step, micro_step))
-            nats = state.loss(state.model, inputs, targets)
-            (nats / targets_BT.numel()).backward()
+                torch.manual_seed(dropout_seed(config.run.seed, progress.step, micro_step))
+            with nullcontext() if micro_step == first + len(parts) - 1 else state.no_sync():
+                nats = state.loss(state.model, inputs, targets)
+                (nats / targets_BT.numel()).backward()
             total += nats.detach()
-    rate = rate_fraction(step, state.max_steps, config.optimiser)
+    rate = rate_fraction(progress.step, state.max_steps, config.optimiser) * 0.5**progress.rollbacks
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optimiser.clip_norm or float("inf"))
-    if torch.isfinite(norm + total):
+    loss, norm = state.ranks.mean(torch.stack([total / targets_BT.numel(), norm]))
+    if torch.isfinite(norm + loss):
         state.optimiser.set_rate(rate)
         state.optimiser.step()
-        state.skips_in_a_row = 0
+        progress.skips_in_a_row = 0
     else:
-        state.progress.skipped += 1
-        state.skips_in_a_row += 1
+        progress.skipped += 1
+        progress.skips_in_a_row += 1
     state.optimiser.zero_grad()
-    state.progress.step += 1
-    if state.skips_in_a_row == MOST_SKIPS_IN_A_ROW:
-        raise TaleError(
-            f"the loss or its gradient was not finite {MOST_SKIPS_IN_A_ROW} times in a row, up to step"
-            f" {state.progress.step}; lower optimiser.learning_rate or lengthen optimiser.warmup_steps,"
-            " and resume from the last checkpoint"
-        )
-    return StepRecord(state.progress.step, total / targets_BT.numel(), norm, rate)
+    progress.step += 1
+    return StepRecord(progress.step, loss, norm, rate)
 
 
 def training_steps(state: TrainState, batches: BatchSource) -> Iterator[StepRecord]:
@@ -166,12 +174,18 @@ def training_steps(state: TrainState, batches: BatchSource) -> Iterator[StepReco
 
 
 @torch.no_grad()
-def dev_loss(state: TrainState, tokens_N: np.ndarray) -> WindowLoss:
-    """The loss on contiguous windows of the dev split, each token scored once, in the training's precision."""
+def dev_loss(state: TrainState, tokens_N: np.ndarray, stop: Callable[[], bool] = lambda: False) -> WindowLoss | None:
+    """The loss on contiguous windows of the dev split, each token scored once, in the training's precision.
+
+    None when `stop`, which is asked before every batch, says so.
+    """
     state.model.eval()
     total, count = torch.zeros((), device=state.device, dtype=torch.float32), 0
     batch = state.config.data.micro_batch_size or state.config.data.batch_size
     for inputs_BT, targets_BT in windows(tokens_N, state.config.sequence_length, batch):
+        if stop():
+            state.model.train()
+            return None
         with autocast(state.device, state.precision):
             total += summed_loss(state.model, inputs_BT.to(state.device), targets_BT.to(state.device))
         count += targets_BT.numel()

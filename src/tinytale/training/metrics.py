@@ -11,22 +11,32 @@ from tinytale.files import write_text
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a metrics file, oldest first; a last line that a crash cut short is left out."""
+    """The lines of a metrics file, oldest first, up to one that was never written so: a crash has cut it short."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                yield json.loads(line)
-            except ValueError:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
                 return
+            if not isinstance(entry, dict) or type(entry.get("step")) is not int:
+                return
+            yield entry
 
 
 class MetricsWriter:
-    """Appends to a metrics file; on resume it first drops what lies beyond the checkpoint."""
+    """Appends to a metrics file; on resume it first drops what lies beyond the checkpoint.
 
-    def __init__(self, path: Path, step: int):
-        kept = [json.dumps(entry) + "\n" for entry in read_metrics(path) if entry["step"] <= step]
+    That is every line after `step`, and every evaluation after `evaluated_step`.
+    """
+
+    def __init__(self, path: Path, step: int, evaluated_step: int):
+        kept = [
+            json.dumps(entry) + "\n"
+            for entry in read_metrics(path)
+            if entry["step"] <= (evaluated_step if "dev_loss" in entry else step)
+        ]
         write_text(path, "".join(kept))
         try:
             self._file = path.open("a", encoding="utf-8", newline="\n", buffering=1)

@@ -7,6 +7,9 @@ from tinytale.config import OptimiserConfig
 from tinytale.model.gpt2 import GPT2
 from tinytale.training.muon import Muon
 
+KINDS: dict[type, tuple[str, ...]] = {Muon: ("momentum",), torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq")}
+"""What each keeps of every parameter: averages of its shape, and a count of steps."""
+
 
 def adamw_groups(parameters: dict[str, nn.Parameter], config: OptimiserConfig) -> list[dict]:
     """Matrices and embeddings decay; gains and biases, which have one dimension, do not. Embeddings have their rate."""
@@ -75,14 +78,26 @@ class Optimiser:
         }
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Take back what `state` gave."""
-        owner = {
-            self.names[parameter]: (part, parameter)
+        """Take back what `state` gave, and nothing else; an empty dictionary is the state before the first step.
+
+        Raises:
+            ValueError: it is not the state of such an optimiser of this model.
+        """
+        places = {
+            f"{self.names[parameter]}/{kind}": (part, parameter, kind)
             for part in self.parts
             for group in part.param_groups
             for parameter in group["params"]
+            for kind in KINDS[type(part)]
         }
+        if tensors and tensors.keys() != places.keys():
+            raise ValueError(f"{min(tensors.keys() ^ places.keys())} is missing, or one too many")
         for key, value in tensors.items():
-            name, kind = key.rsplit("/", 1)
-            part, parameter = owner[name]
+            _, parameter, kind = places[key]
+            if value.shape != (() if kind == "step" else parameter.shape) or value.dtype != torch.float32:
+                raise ValueError(f"{key} has shape {tuple(value.shape)} and type {value.dtype}")
+        for part in self.parts:
+            part.state.clear()
+        for key, value in tensors.items():
+            part, parameter, kind = places[key]
             part.state[parameter][kind] = value.to(parameter.device)

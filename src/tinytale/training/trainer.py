@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,24 @@ import numpy as np
 from tinytale.errors import TaleError
 from tinytale.model.folder import save_model
 from tinytale.runs import RunFolder
-from tinytale.training.checkpoint import discard_beyond, load_checkpoint, prune_checkpoints, save_checkpoint
+from tinytale.training.checkpoint import (
+    amend_checkpoint,
+    discard_beyond,
+    load_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
 from tinytale.training.display import Display
 from tinytale.training.interrupt import Interrupt
 from tinytale.training.loop import BatchSource, StepRecord, TrainState, dev_loss, training_steps
 from tinytale.training.metrics import MetricsWriter
+from tinytale.training.rollback import MOST_SKIPS_IN_A_ROW, roll_back
 
 
 class Trainer:
     """Trains `state` on `batches` and keeps the run folder true at every moment.
+
+    Of several ranks each has a trainer; all take the same decisions, and only the main one touches the folder.
 
     Args:
         run: where checkpoints, metrics and the best model go.
@@ -47,32 +57,61 @@ class Trainer:
         self.dev_bytes = int(bytes_per_token[np.asarray(dev_tokens[1:], dtype=np.int64)].sum())
         self.tokenizer_json, self.end_of_text = tokenizer_json, end_of_text
 
-    def train(self, interrupt: Interrupt, clock: Callable[[], float] = time.monotonic) -> None:
-        """Go on from `state` to its last step, or until `interrupt`; either way the last step has a checkpoint."""
-        cadence, progress = self.state.config.run, self.state.progress
+    def train(self, interrupt: Interrupt, clock: Callable[[], float] = time.monotonic) -> int:
+        """Go on from `state` to its last step, or until `interrupt`; either way the last step has a checkpoint.
+
+        Returns the signal that has stopped it, in whichever rank; 0 when it is done.
+        """
+        state, progress = self.state, self.state.progress
         started = last_saved = clock()
         seconds_before = progress.seconds
-        with MetricsWriter(self.run.metrics, progress.step) as metrics:
+        with self._metrics() as metrics:
+            if self._evaluation_is_due():  # a signal had cut it short
+                self._evaluate(metrics, interrupt)
+                self._save()
+                if stopped := self._stopped(interrupt):
+                    return stopped
             late: StepRecord | None = None
-            for record in training_steps(self.state, self.batches):
+            for record in training_steps(state, self.batches):
                 progress.seconds = seconds_before + clock() - started
-                if late:
-                    self._log(metrics, late)
+                self._log(metrics, late)
                 late = record
-                done = record.step == self.state.max_steps
-                evaluate = done or record.step % cadence.evaluate_every == 0
-                stop = interrupt.signal_number is not None  # a signal that comes after this waits for the next step
-                if evaluate or stop or clock() - last_saved >= cadence.checkpoint_seconds:
+                lost, due = progress.skips_in_a_row == MOST_SKIPS_IN_A_ROW, self._evaluation_is_due()
+                if lost or due:
                     self._log(metrics, late)
                     late = None
-                    if evaluate:
-                        self._evaluate(metrics)
+                if lost:
+                    self._roll_back(metrics)
+                if due:
+                    self._evaluate(metrics, interrupt)
+                stopped = self._stopped(interrupt)
+                if due or stopped or clock() - last_saved >= state.config.run.checkpoint_seconds:
+                    self._log(metrics, late)
+                    late = None
                     self._save()
                     last_saved = clock()
-                if stop:
-                    return
+                if stopped:
+                    return stopped
+        return 0
 
-    def _log(self, metrics: MetricsWriter, record: StepRecord) -> None:
+    def _metrics(self) -> AbstractContextManager[MetricsWriter | None]:
+        progress = self.state.progress
+        if not self.state.ranks.main:
+            return nullcontext()
+        return MetricsWriter(self.run.metrics, progress.step, progress.evaluated_step)
+
+    def _stopped(self, interrupt: Interrupt) -> int:
+        """The signal that any rank has received. One that comes after this waits for the next step."""
+        return self.state.ranks.greatest(interrupt.signal_number or 0)
+
+    def _evaluation_is_due(self) -> bool:
+        step = self.state.progress.step
+        at_this_step = step == self.state.max_steps or step % self.state.config.run.evaluate_every == 0
+        return at_this_step and self.state.progress.evaluated_step < step
+
+    def _log(self, metrics: MetricsWriter | None, record: StepRecord | None) -> None:
+        if metrics is None or record is None:
+            return
         loss, norm = record.loss.item(), record.gradient_norm.item()
         entry: dict[str, Any] = {
             "step": record.step,
@@ -88,9 +127,29 @@ class Trainer:
         else:
             self.display.step(record.step, loss)
 
-    def _evaluate(self, metrics: MetricsWriter) -> None:
+    def _roll_back(self, metrics: MetricsWriter | None) -> None:
         progress = self.state.progress
-        score = dev_loss(self.state, self.dev_tokens)
+        best = roll_back(self.run, self.state)
+        if metrics:
+            metrics.write({"step": progress.step, "rolled_back_to": best, "rollbacks": progress.rollbacks})
+        whose = f"the best weights, of step {best}" if best else "the initial weights"
+        self.display.note(
+            f"step {progress.step}: {MOST_SKIPS_IN_A_ROW} updates in a row were left out; back to {whose},"
+            " with half the learning rate"
+        )
+
+    def _evaluate(self, metrics: MetricsWriter | None, interrupt: Interrupt) -> None:
+        """Score the dev split; a signal cuts it short, and then it is still due.
+
+        Weights whose updates are being refused are not called the best: a rollback would come back to them.
+        """
+        if metrics is None:
+            return
+        progress = self.state.progress
+        score = dev_loss(self.state, self.dev_tokens, stop=lambda: interrupt.signal_number is not None)
+        if score is None:
+            return
+        progress.evaluated_step = progress.step
         bits_per_byte = score.nats / math.log(2) / self.dev_bytes
         finite = math.isfinite(score.nats)
         metrics.write(
@@ -101,33 +160,46 @@ class Trainer:
                 "seconds": round(progress.seconds, 3),
             }
         )
-        if finite and (progress.best_loss is None or score.per_token < progress.best_loss):
+        trusted = finite and (progress.skips_in_a_row == 0 or progress.step == self.state.max_steps)
+        if trusted and (progress.best_loss is None or score.per_token < progress.best_loss):
             progress.best_loss, progress.best_step = score.per_token, progress.step
         self.display.evaluated(progress.step, score.per_token, bits_per_byte, progress.best_step)
 
     def _save(self) -> None:
-        """`latest` moves last: after a kill anywhere before, the run goes on from where it pointed till then."""
+        """`latest` moves last: after a kill anywhere before, the run goes on from where it pointed till then.
+
+        A step that has its checkpoint already has been evaluated since, and no more: its progress is amended, last.
+        """
+        if not self.state.ranks.main:
+            return
         progress = self.state.progress
-        save_checkpoint(self.run, self.state.model, self.state.optimiser, progress)
+        saved_before = self.run.pointer("latest") == progress.step
+        if not saved_before:
+            save_checkpoint(self.run, self.state.model, self.state.optimiser, progress)
         if progress.best_step == progress.step:
             self.run.point("best", progress.step)
             save_model(self.run.model, self.state.model, self.end_of_text, self.tokenizer_json)
-        self.run.point("latest", progress.step)
+        if saved_before:
+            amend_checkpoint(self.run, progress)
+        else:
+            self.run.point("latest", progress.step)
         prune_checkpoints(self.run, self.state.config.run.keep_checkpoints)
 
 
 def resume(run: RunFolder, state: TrainState) -> int:
     """Fill `state` from the run's latest checkpoint, discard any beyond it; return its step, or 0 when there is none.
 
+    Every rank reads the folder, on a disk that all machines share; the main rank says which step it is.
+
     Raises:
         TaleError: the checkpoint is damaged, or the run is already longer than `max_steps`.
     """
-    step = run.pointer("latest")
-    if step is not None:
-        if step > state.max_steps:
-            raise TaleError(
-                f"{run.path} has already been trained for {step} steps, more than {state.max_steps} as asked"
-            )
+    ranks = state.ranks
+    step = ranks.greatest((run.pointer("latest") or 0) if ranks.main else 0)
+    if step > state.max_steps:
+        raise TaleError(f"{run.path} has already been trained for {step} steps, more than {state.max_steps} as asked")
+    if step:
         state.progress = load_checkpoint(run, step, state.model, state.optimiser)
-    discard_beyond(run, state.progress)
-    return state.progress.step
+    if ranks.main:
+        discard_beyond(run, state.progress)
+    return step
