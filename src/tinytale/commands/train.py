@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,11 +99,11 @@ def train(
     changes["run"] |= {name: value for name, value in short.items() if value is not None}
 
     folder = RunFolder(out)
-    if os.environ.get("RANK", "0") != "0":  # one of several that torchrun has started, and not the one that writes
-        return _train(dataset, folder, *_settings(folder, recipe, config, changes), rehearse)
-    _refuse_folder_of_something_else(folder)
-    with held(out):
-        if folder.config.is_file() and not resume:
+    main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun has started, the one that writes
+    if main:
+        _refuse_folder_of_something_else(folder)
+    with held(out) if main and not rehearse else nullcontext():
+        if main and folder.config.is_file() and not resume:
             raise UsageError(f"{out} already holds a run; go on with --resume, or name another folder with --out")
         return _train(dataset, folder, *_settings(folder, recipe, config, changes), rehearse)
 
