@@ -12,10 +12,11 @@ import pytest
 from tinytale.data.builtin import story
 
 SHORTER = {
+    "full": ["--samples", "2"],
     "train": ["--max-steps", "2", "--run.evaluate-tokens", "500", "--data.batch-size", "2"],
     "generate": ["--max-new-tokens", "5"],
 }
-"""What is added so that a test does not train for minutes."""
+"""What is added to commands with such a word, so that a test does not take minutes."""
 
 
 def readme_commands(repository: Path) -> list[list[str]]:
@@ -40,7 +41,8 @@ def test_every_command_of_the_readme_runs(tmp_path: Path, repository: Path):
     assert {command[0] for command in commands} >= {"prepare", "train", "evaluate", "generate"}
     environment = os.environ | {"PYTHONPATH": str(repository / "src")}
     for command in commands:
-        arguments = [word.replace("$TINYSTORIES", str(stories)) for word in command] + SHORTER.get(command[0], [])
+        arguments = [word.replace("$TINYSTORIES", str(stories)) for word in command]
+        arguments += [option for word, options in SHORTER.items() if word in command for option in options]
         done = subprocess.run(
             [sys.executable, "-m", "tinytale", *arguments],
             cwd=tmp_path,

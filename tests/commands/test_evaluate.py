@@ -147,3 +147,14 @@ def test_the_full_suite_needs_the_dataset_of_the_run(tale, run: Path, dataset: P
     ended = tale("evaluate", run, "--suite=full", "--data", dataset)
     assert ended.code == 2 and "is not the dataset of" in ended.err
     assert not (run / "evaluation").exists()
+
+
+def test_the_full_suite_tells_as_many_stories_as_asked(tale, run: Path, tmp_path: Path):
+    assert tale("evaluate", run, "--suite=full", "--samples=3", "--out", tmp_path / "out").code == 0
+    assert len(json.loads((tmp_path / "out" / "samples.json").read_text())["stories"]) == 3
+
+
+@pytest.mark.parametrize("options", [["--samples=3"], ["--samples=0", "--suite=full"]], ids=" ".join)
+def test_a_number_of_samples_goes_with_the_full_suite_only(options: list[str], tale, run: Path):
+    ended = tale("evaluate", run, *options)
+    assert ended.code == 2 and "expected at least 1, and --suite full" in ended.err

@@ -16,6 +16,7 @@ def evaluate(
     data: str | None = None,
     split: Literal["test", "dev"] = "test",
     suite: Literal["quick", "full"] = "quick",
+    samples: int | None = None,
     out: Path | None = None,
     device: Device = "auto",
     json: bool = False,
@@ -37,6 +38,8 @@ def evaluate(
         Choose settings by the dev split; score the test split last.
     suite: str
         quick: the scores. full: memorisation too, some minutes more.
+    samples: int
+        Stories that the full suite tells. Default: 200.
     out: Path
         Folder for the results. Default: the run's; without a run, or with shipped weights, they are only shown.
     device: str
@@ -48,6 +51,8 @@ def evaluate(
     weights = model_folder(run.path)
     is_run = weights != run.path
     data = _data_of(run, is_run, folder) if data is None else data
+    if samples is not None and (suite != "full" or samples < 1):
+        raise UsageError(f"samples is {samples}; expected at least 1, and --suite full, which alone tells stories")
     if suite == "full":
         _check_own_dataset(run, data)
 
@@ -60,22 +65,23 @@ def evaluate(
     stream = stream_of(data, split, tokenizer, weights)
     mark = sha256_of(weights / "model.safetensors")
     result = {**score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths()), "weights": mark}
-    samples = None
+    told = None
     if suite == "full":
-        samples = tell_samples(model, tokenizer, SampleSettings())
-        result["memorisation"] = memorisation(Path(data), split, tokenizer, samples)
+        settings = SampleSettings() if samples is None else SampleSettings(stories=samples)
+        told = tell_samples(model, tokenizer, settings)
+        result["memorisation"] = memorisation(Path(data), split, tokenizer, told)
     if json:
         print_json(result)
     else:
         console.print(results_table(result))
-        if samples:
+        if told:
             console.print("", memorisation_table(result["memorisation"]), sep="\n")
     in_run = is_run and not is_shipped(run.path)
     if kept_in := out or (run.evaluation if in_run else None):
         console.print(f"Written to {save_results(kept_in, result)}")
-        if samples:
+        if told:
             path = out / run.samples.name if out else run.samples
-            write_json(path, {"weights": mark, **samples.to_json()})
+            write_json(path, {"weights": mark, **told.to_json()})
             console.print(f"Written to {path}")
 
 
