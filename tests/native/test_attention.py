@@ -165,11 +165,20 @@ def test_what_the_kernel_does_not_take():
     assert not takes(qkv_BTE.to("meta"), 0.0)
 
 
-@NEEDS
-def test_onednns_own_switch_turns_the_tiles_off(monkeypatch: pytest.MonkeyPatch):
-    for limit, wanted in (("AVX512_CORE_BF16", False), ("avx512_core_amx", True), ("DEFAULT", True), ("", True)):
-        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
-        assert attention._tiles_wanted() is wanted
+@pytest.mark.parametrize(
+    ("limit", "vectors", "tiles"),
+    [
+        ("AVX2", False, False),
+        ("AVX512_CORE", False, False),
+        ("AVX512_CORE_BF16", True, False),
+        ("avx512_core_amx", True, True),
+        ("DEFAULT", True, True),
+        ("", True, True),
+    ],
+)
+def test_onednns_own_switch_binds_our_kernel_too(limit: str, vectors: bool, tiles: bool, monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert (attention._wanted("BF16", "FP16", "AMX"), attention._wanted("AMX")) == (vectors, tiles)
 
 
 @pytest.fixture

@@ -113,7 +113,8 @@ def peer_step(
 def tinytale(size: Size, _: Path | None, optimiser: OptimiserConfig = ADAMW, **run: Any) -> TrainingStep:
     """Our own training step with these settings of the run."""
     begin = TrainConfig(model=size.model, data=DataConfig(batch_size=size.batch_size), optimiser=optimiser)
-    config = override(begin, {"run": {"device": "cpu", "precision": "float32", "kernels": "fused", **run}})
+    plain = {"device": "cpu", "precision": "float32", "kernels": "fused", "compile": False}
+    config = override(begin, {"run": {**plain, **run}})
     state = initial_state(config, max_steps=10_000)
     if config.run.compile:  # where training would go on without, a measurement must fail
         state.loss = torch.compile(summed_loss, dynamic=False)

@@ -40,6 +40,8 @@ def _load() -> Kernel | str:
         return f"it is written for Linux on x86-64, and this is {platform.system()} on {platform.machine()}"
     if not torch.cpu._is_avx512_bf16_supported():
         return "the CPU has no AVX512-BF16"
+    if not _wanted("BF16", "FP16", "AMX"):
+        return "ONEDNN_MAX_CPU_ISA leaves out AVX512-BF16"
     try:
         built = library(SOURCE, FLAGS)
     except UnavailableError as reason:
@@ -51,13 +53,13 @@ def _load() -> Kernel | str:
     built.tinytale_attention_forward.restype = built.tinytale_attention_backward.restype = None
     run_parallel = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
     address = ctypes.cast(run_parallel, pointer).value if run_parallel else None
-    return Kernel(built, _tiles_wanted() and bool(built.tinytale_tiles()), address)
+    return Kernel(built, _wanted("AMX") and bool(built.tinytale_tiles()), address)
 
 
-def _tiles_wanted() -> bool:
-    """Whether oneDNN's own switch, ONEDNN_MAX_CPU_ISA, lets the products of this process run on AMX tiles."""
+def _wanted(*instructions: str) -> bool:
+    """Whether oneDNN's own switch, ONEDNN_MAX_CPU_ISA, leaves this process one of these instruction sets."""
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
-    return limit in ("", "DEFAULT", "ALL") or "AMX" in limit
+    return limit in ("", "DEFAULT", "ALL") or any(name in limit for name in instructions)
 
 
 def describe() -> str:
