@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "tinytale"
 
 LAYERS = (
-    ("errors", "files", "console"),
+    ("errors", "files", "console", "resources"),
     ("config",),
     ("allocator", "hardware", "recipes", "runs", "lock", "native"),
     ("model", "data"),

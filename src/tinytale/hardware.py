@@ -1,11 +1,11 @@
 """Where to compute and in which number format: chosen from what this machine has."""
 
-import sys
 from typing import Literal
 
 import torch
 
 from tinytale.errors import UsageError
+from tinytale.resources import process_peak_memory
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -56,11 +56,4 @@ def peak_memory(device: torch.device) -> int:
     """The most memory so far, in bytes: of the tensors on a CUDA device, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "win32":
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    return process_peak_memory()

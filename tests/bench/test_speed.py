@@ -3,9 +3,12 @@
 import pytest
 from rich.console import Console
 
+from tinytale.bench import contenders
 from tinytale.bench.sizes import Size
 from tinytale.bench.speed import as_json, median_ratio, peak_figures, round_medians, share_of_peak, speed_table, speeds
 from tinytale.bench.turns import Measured
+from tinytale.config import TrainConfig
+from tinytale.training.loop import TrainState, initial_state
 
 SIZE = Size(layers=1, width=8, heads=1, context_length=10, vocab_size=300, batch_size=2)
 
@@ -54,3 +57,16 @@ def test_the_first_contender_is_the_one_to_beat():
     assert "…" not in said.get()
     (row,) = [line.split() for line in said.get().splitlines() if line.startswith("fast")]
     assert row == ["fast", "1000.0", "(1000–1000)", "20", "4.00", "50%", "0.50", "3.5000"]
+
+
+def test_an_eager_rung_stays_eager_however_large_the_model(monkeypatch: pytest.MonkeyPatch):
+    made = []
+
+    def noted(config: TrainConfig, max_steps: int) -> TrainState:
+        made.append(config)
+        return initial_state(config, max_steps)
+
+    monkeypatch.setattr(contenders, "initial_state", noted)
+    for name in ("tinytale-float32", "tinytale-bfloat16"):
+        contenders.CONTENDERS[name].build(SIZE, None)
+    assert [config.run.compile for config in made] == [False, False]

@@ -12,7 +12,7 @@ from tinytale.allocator import TUNABLES
 from tinytale.bench import sizes
 from tinytale.bench.conditions import Conditions, environment
 from tinytale.bench.contenders import CONTENDERS, nanogpt, tinytale
-from tinytale.bench.machine import machine_facts, peak_memory
+from tinytale.bench.machine import machine_facts
 from tinytale.bench.peak import PEAK, matrix_products
 from tinytale.bench.sizes import Size
 from tinytale.bench.step_times import chosen_contenders, time_steps, turns
@@ -21,6 +21,7 @@ from tinytale.bench.worker import Request, set_up, training_batches
 from tinytale.data.shards import Manifest
 from tinytale.errors import TaleError, UsageError
 from tinytale.recipes import recipe
+from tinytale.resources import process_peak_memory
 
 TINY = Size(layers=2, width=32, heads=2, context_length=16, vocab_size=300, batch_size=4)
 
@@ -116,6 +117,17 @@ def test_one_that_cannot_be_set_up_or_dies_is_named_with_the_reason(dataset: Pat
         contestant.warm()
 
 
+def test_one_that_is_killed_between_its_turns_is_named(dataset: Path):
+    with (
+        pytest.raises(TaleError, match="tinytale-float32 ended with code"),
+        Contestant(request(dataset, "tinytale-float32"), environment(Conditions(threads=1))) as contestant,
+    ):
+        contestant.warm()
+        contestant._process.kill()
+        contestant._process.wait()
+        contestant.steps(1)
+
+
 def test_a_model_py_that_is_another_program_is_refused(tmp_path: Path):
     (tmp_path / "model.py").write_text("class GPT: ...\n", encoding="utf-8")
     with pytest.raises(TaleError, match="is not nanoGPT's as of commit 3adf61e154c3"):
@@ -127,10 +139,10 @@ def test_what_is_measured_on_is_known():
     facts = machine_facts()
     assert facts["processor"]
     assert facts["cores"] >= 1
-    before = peak_memory()
+    before = process_peak_memory()
     block = bytearray(64 * 2**20)
-    assert peak_memory() >= before
-    assert peak_memory() > len(block)
+    assert process_peak_memory() >= before
+    assert process_peak_memory() > len(block)
 
 
 def test_lists_and_numbers_are_checked():

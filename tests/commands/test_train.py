@@ -223,3 +223,30 @@ def test_a_second_trainer_leaves_at_once_and_names_the_first(tale, spawn_tale, d
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert tale("train", dataset, "--out", out, *TINY, "--max-steps=1").code == 0
     assert not (out / LOCK_FILE).exists()
+
+
+def test_a_run_keeps_its_decision_on_compiling_however_long_it_becomes(tale, dataset: Path, out: Path, monkeypatch):
+    tale("train", dataset, "--out", out, *TINY, "--max-steps=1")
+    assert RunFolder(out).read_config().run.compile is False
+    monkeypatch.setattr("tinytale.training.estimate.COMPILING_PAYS", {"cpu": 0.0})
+    compiled = []
+    monkeypatch.setattr("torch.compile", lambda function, **_: compiled.append(function) or function)
+    assert tale("train", dataset, "--out", out, "--resume", "--max-steps=2").code == 0
+    assert not compiled
+    fresh = out.with_name("fresh")
+    assert tale("train", dataset, "--out", fresh, *TINY, "--max-steps=1").code == 0
+    assert compiled and RunFolder(fresh).read_config().run.compile is True
+
+
+def test_a_dry_run_is_of_one_process(tale, dataset: Path, out: Path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    ended = tale("train", dataset, "--out", out, *TINY, "--dry-run")
+    assert ended.code == 2 and "--dry-run measures one process" in ended.err and not out.exists()
+
+
+def test_a_rank_without_others_is_the_one_that_writes(tale, dataset: Path, out: Path, monkeypatch):
+    tale("train", dataset, "--out", out, *TINY, "--max-steps=1")
+    monkeypatch.setenv("RANK", "1")
+    again = tale("train", dataset, "--out", out, *TINY, "--max-steps=2")
+    assert again.code == 2 and "already holds a run" in again.err

@@ -44,6 +44,8 @@ def run(tmp_path: Path) -> RunFolder:
     lines = [
         {"step": 1, "loss": 3.0, "tokens": 1800, "seconds": 1.0},
         {"step": 1, "dev_loss": 2.75, "dev_bits_per_byte": 1.25, "seconds": 1.0},
+        {"step": 2, "rolled_back_to": 1, "rollbacks": 1},
+        {"step": 3, "dev_loss": 2.5, "dev_bits_per_byte": 1.1, "seconds": 2.0, "may_be_best": False},
         {"step": 1234, "loss": 2.0, "tokens": 22_212, "seconds": 3723.4},
         {"step": 1234, "dev_loss": 2.8, "dev_bits_per_byte": 1.3, "seconds": 3723.4},
     ]

@@ -121,6 +121,8 @@ def test_weights_whose_updates_are_refused_are_never_the_best(trainer, tmp_path:
     train(made, range(5, 15))  # the weights of steps 6, 9, 12 and 15 are those of step 5, better than those of 3
     scores = [entry["dev_loss"] for entry in read_metrics(made.run.metrics) if "dev_loss" in entry]
     assert scores[1] == scores[2] == scores[3] < scores[0]
+    evaluations = [entry for entry in read_metrics(made.run.metrics) if "dev_loss" in entry]
+    assert [e["step"] for e in evaluations if not e.get("may_be_best", True)] == [6, 9, 12]
     assert rollbacks(tmp_path) == [(15, 3)]
 
 

@@ -7,13 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tinytale.resources import available_cores
+
 FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "asimd")
 """Instructions that decide how fast products are, as Linux names them."""
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine_facts() -> dict[str, Any]:
@@ -38,18 +35,3 @@ def _processor_name() -> str:
         asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, encoding="utf-8")
         return asked.stdout.strip() or platform.machine()
     return platform.processor() or platform.machine()
-
-
-def peak_memory() -> int:
-    """The most memory, in bytes, that this process has had at once."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # getrusage would count what the parent had before the child became another program
-        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    if sys.platform == "win32":
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

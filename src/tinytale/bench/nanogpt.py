@@ -56,8 +56,10 @@ def _cloned(folder: Path) -> Path:
             if done.returncode:
                 reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
                 raise TaleError(f"git cannot get {ADDRESS}: {reason}; get it yourself and name its folder")
-        with contextlib.suppress(FileExistsError):  # another process was faster
+        with contextlib.suppress(OSError):  # another process was faster
             clone.rename(folder)
+    if not folder.is_dir():
+        raise TaleError(f"cannot write {folder}; get {ADDRESS} yourself and name its folder")
     return folder
 
 

@@ -10,7 +10,8 @@ from tinytale.bench.race_runs import Course, Finished, Who
 from tinytale.errors import TaleError
 
 TIMED: dict[Who, str] = {"nanogpt": "nanogpt", "tinytale": "tinytale", "control": "tinytale-native"}
-"""The contender of `bench train` whose step is what a run's step costs."""
+"""The contender of `bench train` whose step counts as a run's step: each in its own default set-up, whatever the number
+format in which the runs were done."""
 
 
 def summarise(finished: list[Finished], course: Course, tokens: int, times: dict[str, Any] | None) -> dict[str, Any]:

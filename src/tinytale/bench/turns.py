@@ -1,5 +1,6 @@
 """Contenders take turns: each in a process of its own, all under the same conditions, one at a time."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -53,6 +54,9 @@ class Contestant:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
+        with contextlib.suppress(OSError):  # what a dead process was not told any more
+            if self._process.stdin:
+                self._process.stdin.close()
         self._process.__exit__(None, None, None)
         self._log.close()
 

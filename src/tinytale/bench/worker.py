@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from tinytale.bench.contenders import CONTENDERS, TrainingStep
-from tinytale.bench.machine import peak_memory
 from tinytale.bench.peak import PEAK, matrix_products
 from tinytale.bench.sizes import Size
 from tinytale.data.batches import Batches
 from tinytale.data.shards import Manifest
 from tinytale.errors import TaleError
 from tinytale.native.attention import describe
+from tinytale.resources import process_peak_memory
 
 BATCHES = 8
 """Different batches that the steps take in turn."""
@@ -100,7 +100,7 @@ def main() -> None:
     versions = {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability()}
     if "transformers" in sys.modules:
         versions["transformers"] = sys.modules["transformers"].__version__
-    facts = {**facts, "versions": versions, "threads": torch.get_num_threads(), "attention": describe()}
+    facts = {**facts, "versions": versions, "threads": torch.get_num_threads(), "our_attention": describe()}
     answer({"loss": loss, "set_up_seconds": time.perf_counter() - begun, "facts": facts})
     for line in sys.stdin:
         seconds = []
@@ -110,7 +110,7 @@ def main() -> None:
             step(*batches[done % BATCHES])
             seconds.append(time.perf_counter() - begun)
         answer({"seconds": seconds})
-    answer({"peak_memory": peak_memory()})
+    answer({"peak_memory": process_peak_memory()})
 
 
 if __name__ == "__main__":

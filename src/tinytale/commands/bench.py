@@ -71,10 +71,10 @@ def train(
     """
     if out and out.is_dir():
         raise UsageError(f"{out} is a folder; name a file for the results")
-    from tinytale.bench.machine import available_cores
     from tinytale.bench.sizes import SIZES
     from tinytale.bench.speed import speed_table
     from tinytale.bench.step_times import chosen_contenders, time_steps, turns
+    from tinytale.resources import available_cores
 
     names = chosen_contenders(contenders)
     conditions = Conditions(
@@ -186,13 +186,13 @@ def race(
     drawn = only in (None, "summary")
     if drawn and not find_spec("matplotlib"):
         raise TaleError("matplotlib is not installed, which this needs; install it: pip install 'tinytale[report]'")
-    from tinytale.bench.machine import available_cores
     from tinytale.bench.race import Distances
     from tinytale.bench.race_parts import Race
     from tinytale.bench.race_summary import TIMED
     from tinytale.bench.sizes import Size
     from tinytale.bench.step_times import turns
     from tinytale.data.shards import Manifest
+    from tinytale.resources import available_cores
 
     size = Size(
         layers=layers,

@@ -1,6 +1,5 @@
 """`tinytale doctor`: what this machine has, and what it can train."""
 
-import os
 import platform
 import shutil
 
@@ -10,6 +9,7 @@ from rich.text import Text
 from tinytale import __version__
 from tinytale.commands.options import print_json
 from tinytale.console import console
+from tinytale.resources import available_cores
 
 GIBIBYTE = 2**30
 
@@ -39,14 +39,13 @@ def doctor(*, json: bool = False) -> None:
         memory = psutil.virtual_memory()
         free, total = memory.available, memory.total
         name = platform.processor() or platform.machine()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts = {
         "tinytale": __version__,
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
         "torch": torch.__version__,
         "device": f"{device.type} ({name})",
-        "cores": f"{cores} ({torch.get_num_threads()} threads for products)",
+        "cores": f"{available_cores()} ({torch.get_num_threads()} threads for products)",
         "bfloat16 products": "yes, training uses them" if multiplies_bfloat16(device) else "no; training uses float32",
         "C++ compiler": compiler() or "none: torch.compile will fall back to eager",
         "attention": describe() if device.type == "cpu" else "torch's",

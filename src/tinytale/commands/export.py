@@ -62,7 +62,7 @@ def export(
     if left_out:
         console.print(
             f"Left out, since it was not measured on these weights: {', '.join(left_out)}."
-            f" Measure again: tinytale evaluate {run}",
+            f" Measure again with tinytale evaluate {run} (--split dev for dev, --suite full for the samples)",
             style="yellow",
         )
     console.print(f"Written to {out}, weights in {dtype}. Next: read {out / 'model' / 'README.md'}")

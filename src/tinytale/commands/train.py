@@ -99,7 +99,10 @@ def train(
     changes["run"] |= {name: value for name, value in short.items() if value is not None}
 
     folder = RunFolder(out)
-    main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun has started, the one that writes
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    main = alone or os.environ.get("RANK") == "0"  # of the processes that torchrun has started, the one that writes
+    if rehearse and not alone:
+        raise UsageError("--dry-run measures one process; leave out torchrun, or leave out --dry-run")
     if main:
         _refuse_folder_of_something_else(folder)
     with held(out) if main and not rehearse else nullcontext():
@@ -193,7 +196,8 @@ def _train_together(
         return rehearse(folder, state, batches, dev_tokens, tokenizer)
     step = resume_state(folder, state)
     if ranks.main:
-        write_text(folder.config, settings.to_toml())
+        decided = dataclasses.replace(settings.run, compile=state.compiled)
+        write_text(folder.config, dataclasses.replace(settings, run=decided).to_toml())
 
     parameters = f"{state.model.parameter_count() / 1e6:.2f}M weights"
     place = f"{ranks.size} x " * (ranks.size > 1) + f"{state.device.type} {state.precision}"

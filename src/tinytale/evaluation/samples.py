@@ -27,7 +27,7 @@ class Samples:
     stories: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """As `generate --json` has it."""
+        """The prompt, the settings and the stories."""
         return {"prompt": "", "settings": asdict(self.settings), "stories": self.stories}
 
 

@@ -53,6 +53,8 @@ def _load() -> Kernel | str:
     built.tinytale_attention_forward.restype = built.tinytale_attention_backward.restype = None
     run_parallel = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
     address = ctypes.cast(run_parallel, pointer).value if run_parallel else None
+    if address is None and torch.get_num_threads() > 1:
+        return "torch's threads cannot be reached: this process has no GOMP_parallel"
     return Kernel(built, _wanted("AMX") and bool(built.tinytale_tiles()), address)
 
 

@@ -20,7 +20,7 @@ class UnavailableError(Exception):
 
 
 def compiler() -> str | None:
-    """The C++ compiler: what $CXX names, or the first of the usual ones; None where there is none."""
+    """The C++ compiler: the program that $CXX names, or the first of the usual ones; None where there is none."""
     named = os.environ.get("CXX")
     return next((found for found in map(shutil.which, [named] if named else USUAL) if found), None)
 
@@ -39,14 +39,14 @@ def library(source: Path, choices: Sequence[Sequence[str]]) -> ctypes.CDLL:
         if not path.is_file():
             _compile(source, choices, path)
         return ctypes.CDLL(str(path))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # a RuntimeError where there is no home to keep it in
         raise UnavailableError(f"{source.name} cannot be built or loaded: {error}") from error
 
 
 def _compile(source: Path, choices: Sequence[Sequence[str]], path: Path) -> None:
     command = compiler()
     if command is None:
-        raise UnavailableError("there is no C++ compiler")
+        raise UnavailableError("there is no C++ compiler" + " as $CXX names it" * ("CXX" in os.environ))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     begun, said = time.monotonic(), ""

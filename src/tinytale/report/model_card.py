@@ -83,8 +83,9 @@ def _training(run: RunFolder, config: TrainConfig, notes: Notes) -> str:
     steps = seconds = tokens = 0
     best: dict[str, Any] | None = None
     for entry in read_metrics(run.metrics):
-        steps, seconds, tokens = entry["step"], entry["seconds"], entry.get("tokens", tokens)
-        if entry.get("dev_loss") is not None and (best is None or entry["dev_loss"] < best["dev_loss"]):
+        steps, seconds, tokens = entry["step"], entry.get("seconds", seconds), entry.get("tokens", tokens)
+        scored = entry.get("dev_loss") is not None and entry.get("may_be_best", True)
+        if scored and (best is None or entry["dev_loss"] < best["dev_loss"]):
             best = entry
     data, optimiser = config.data, config.optimiser
     rates = f"peak learning rate {optimiser.learning_rate:g}"

@@ -13,7 +13,10 @@ COMPILING_PAYS = {"cpu": 3e13, "cuda": 1e16}
 
 
 def compiling_pays(config: TrainConfig, max_steps: int, device: str) -> bool:
-    """Whether to compile a run of `max_steps` in all when its settings leave that open; a resumed run decides alike."""
+    """Whether to compile a run of `max_steps` in all when its settings leave that open.
+
+    A run decides when it begins, and its `config.toml` keeps that: resumed, longer too, it goes on as it was.
+    """
     flop = estimate(config, config.model.vocab_size).flop_per_token * config.tokens_per_step * max_steps
     return flop >= COMPILING_PAYS.get(device, float("inf"))
 

@@ -152,15 +152,16 @@ class Trainer:
         progress.evaluated_step = progress.step
         bits_per_byte = score.nats / math.log(2) / self.dev_bytes
         finite = math.isfinite(score.nats)
+        trusted = finite and (progress.skips_in_a_row == 0 or progress.step == self.state.max_steps)
         metrics.write(
             {
                 "step": progress.step,
                 "dev_loss": score.per_token if finite else None,
                 "dev_bits_per_byte": bits_per_byte if finite else None,
                 "seconds": round(progress.seconds, 3),
+                **({} if trusted else {"may_be_best": False}),
             }
         )
-        trusted = finite and (progress.skips_in_a_row == 0 or progress.step == self.state.max_steps)
         if trusted and (progress.best_loss is None or score.per_token < progress.best_loss):
             progress.best_loss, progress.best_step = score.per_token, progress.step
         self.display.evaluated(progress.step, score.per_token, bits_per_byte, progress.best_step)
