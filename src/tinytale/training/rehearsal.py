@@ -3,6 +3,7 @@
 Letters of shapes: B batch, T positions, N tokens of the dev split.
 """
 
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from tinytale.training.loop import BatchSource, TrainState, dev_loss, train_step
 from tinytale.training.loss import summed_loss
 
 MEASURED_SECONDS = 2.0
-"""A thing is done again and again for so long, and its mean time taken."""
+"""A thing is done again and again for so long, after a first time that does not count, and its median time taken."""
 
 LONGEST_STEP = 10.0
 """Seconds; where a whole step would take longer, a part of it is measured."""
@@ -78,10 +79,10 @@ def rehearse(
     compiled = state.compiled and sequences >= micro_batch
     loss = real_loss if compiled else summed_loss
     first = _seconds(state, lambda: _step(state, batches, sequences, loss))
-    part = _mean_seconds(state, lambda: _step(state, batches, sequences, loss))
+    part = _typical_seconds(state, lambda: _step(state, batches, sequences, loss))
     step = part
     if sequences < config.data.batch_size:
-        fixed = min(part, _mean_seconds(state, lambda: _step(state, batches, 1, summed_loss, tokens=1)))
+        fixed = min(part, _typical_seconds(state, lambda: _step(state, batches, 1, summed_loss, tokens=1)))
         step = fixed + (part - fixed) * config.data.batch_size / sequences
     evaluation = _evaluation_seconds(state, dev_tokens_N, min(sequences, micro_batch))
     with _folder_in(parent) as folder:
@@ -124,8 +125,7 @@ def _step(
 def _evaluation_seconds(state: TrainState, dev_tokens_N: np.ndarray, rows: int) -> float:
     """The time of an evaluation, from that of its first windows."""
     piece_N = dev_tokens_N[: rows * state.config.sequence_length + 1]
-    dev_loss(state, piece_N)
-    seconds = _mean_seconds(state, lambda: dev_loss(state, piece_N))
+    seconds = _typical_seconds(state, lambda: dev_loss(state, piece_N))
     return seconds * (len(dev_tokens_N) - 1) / (len(piece_N) - 1)
 
 
@@ -137,12 +137,12 @@ def _seconds(state: TrainState, work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _mean_seconds(state: TrainState, work: Callable[[], object]) -> float:
-    total, times = 0.0, 0
-    while total < MEASURED_SECONDS:
-        total += _seconds(state, work)
-        times += 1
-    return total / times
+def _typical_seconds(state: TrainState, work: Callable[[], object]) -> float:
+    work()
+    taken = [_seconds(state, work)]
+    while sum(taken) < MEASURED_SECONDS:
+        taken.append(_seconds(state, work))
+    return statistics.median(taken)
 
 
 @contextmanager
