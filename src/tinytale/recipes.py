@@ -18,7 +18,7 @@ def pocket() -> TrainConfig:
 
 
 def small() -> TrainConfig:
-    """A model that holds a story together: an hour or two on two cores."""
+    """A model that holds a story together: twenty minutes (with AMX) to two hours on two cores."""
     return TrainConfig(
         recipe="small",
         model=ModelConfig(context_length=256, layers=6, heads=8, width=256),

@@ -1,12 +1,14 @@
 """The card says what the files of the run say, and nothing that they do not."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from tinytale.config import DataConfig, ModelConfig, OptimiserConfig, TrainConfig
+from tinytale.errors import TaleError
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
 from tinytale.report.model_card import Notes, model_card, parameter_count
@@ -120,3 +122,21 @@ def test_parameters_are_counted_in_the_file(tmp_path: Path):
     model = GPT2(ModelConfig(vocab_size=11, context_length=6, layers=1, heads=2, width=8))
     save_model(tmp_path, model, end_of_text=10)
     assert parameter_count(tmp_path) == model.parameter_count()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"test": {}},
+        {"test": {"data": "mine", "views": {"stories": SCORE | {"loss": "low"}}}},
+        {"test": {"data": "mine", "views": {"stories": {}}}},
+        {"test": {"data": "mine", "views": {"sideways": SCORE}}},
+        {"test": {"data": "mine", "views": {"stories": SCORE}, "memorisation": []}},
+    ],
+    ids=["nothing", "a word for a number", "no figures", "an unknown view", "memorisation of another kind"],
+)
+def test_damaged_results_are_refused_by_name(damaged: dict, run: RunFolder):
+    path = run.evaluation / "ab.json"
+    path.write_text(json.dumps(damaged))
+    with pytest.raises(TaleError, match=re.escape(str(path))):
+        model_card(run, "tiny", Notes())

@@ -125,7 +125,7 @@ def _copy_results(run: RunFolder, shipped: RunFolder) -> list[str]:
         left_out += [f"{path.name} ({split})" for split in results if split not in kept]
         if kept:
             for result in kept.values():
-                result["data"] = name_only(result["data"])
+                result["data"] = name_only(str(result.get("data", "")))
             write_json(shipped.evaluation / path.name, kept)
     if run.samples.is_file():
         samples = read_json(run.samples)

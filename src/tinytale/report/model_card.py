@@ -12,6 +12,7 @@ from typing import Any
 from safetensors import safe_open
 
 from tinytale.config import TrainConfig
+from tinytale.errors import TaleError
 from tinytale.evaluation.memorisation import memorisation_rows
 from tinytale.evaluation.results import VIEWS, read_results
 from tinytale.files import read_json
@@ -115,18 +116,23 @@ def _scores(run: RunFolder) -> str:
     memorised = ""
     for path in sorted(run.evaluation.glob("*.json")):
         for split, result in read_results(path).items():
-            what = f"`{result['data']}`, {split}"
-            for view, figures in result["views"].items():
-                low, high = figures["interval_95"]
-                bits = f"{figures['bits_per_byte']:.4f} ({low:.4f}–{high:.4f})"
-                rows.append((what, VIEWS[view], f"{figures['loss']:.4f}", f"{figures['perplexity']:.3f}", bits))
-            if "memorisation" in result:
-                memorised += _memorised(result["memorisation"], what)
+            try:
+                what = f"`{result['data']}`, {split}"
+                rows += [_score(what, VIEWS[view], figures) for view, figures in result["views"].items()]
+                memorised += _memorised(result["memorisation"], what) if "memorisation" in result else ""
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise TaleError(f"{path} is damaged ({split}: {error!r}); delete it, and evaluate again") from error
     if not rows:
         return ""
     heading = ("stories", "read as", "loss", "perplexity", "bits per byte (95% interval)")
     said = f"Loss in nats a token, every token scored once.{_rounding(run)}"
     return f"## Scores\n\n{_table(heading, rows)}\n\n{said}{memorised}"
+
+
+def _score(what: str, view: str, figures: dict[str, Any]) -> tuple[str, ...]:
+    low, high = figures["interval_95"]
+    bits = f"{figures['bits_per_byte']:.4f} ({low:.4f}–{high:.4f})"
+    return (what, view, f"{figures['loss']:.4f}", f"{figures['perplexity']:.3f}", bits)
 
 
 def _memorised(result: dict[str, Any], control: str) -> str:
