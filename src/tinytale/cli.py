@@ -1,6 +1,7 @@
 """The command line: puts the verbs together. Each verb's module is imported only when it is called."""
 
 import io
+import os
 import sys
 
 from cyclopts import App
@@ -46,4 +47,18 @@ def main() -> None:
         code = 130
     except BrokenPipeError:
         code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+    leave(code if isinstance(code, int) else 0)
+
+
+def leave(code: int) -> None:
+    """End with this exit code; of several processes that have joined for training, at once.
+
+    Their communication threads may want Python while it is being taken down, and then the process would abort with all
+    its work done.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_available() and distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -93,7 +93,7 @@ ALONE = Ranks()
 
 @contextlib.contextmanager
 def joined() -> Iterator[Ranks]:
-    """Join the other processes of the run, if torchrun has started several.
+    """Join the other processes of the run, if torchrun has started several; they stay joined until they end.
 
     Raises:
         TaleError: contact to the others is lost: one of them has ended. Every rank leaves then.
@@ -106,7 +106,6 @@ def joined() -> Iterator[Ranks]:
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         yield ranks
-        dist.destroy_process_group()
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
             reason = " ".join(str(error).split())[:200]
