@@ -4,6 +4,9 @@ import os
 import sys
 from pathlib import Path
 
+GIBIBYTE = 2**30
+"""Bytes."""
+
 
 def available_cores() -> int:
     """Cores that this process may use."""

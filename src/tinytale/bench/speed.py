@@ -8,6 +8,7 @@ from rich.table import Table
 
 from tinytale.bench.sizes import Size
 from tinytale.bench.turns import Measured
+from tinytale.resources import GIBIBYTE
 
 Rounds = list[list[float]]
 """Seconds of each step, round by round."""
@@ -108,7 +109,7 @@ def speed_table(result: dict[str, Any]) -> Table:
             f"{found['tokens_per_second']:,.0f}",
             f"{found['ratio']:.2f}",
             f"{found['share_of_peak']:.0%}",
-            f"{found['memory_bytes'] / 2**30:.2f}",
+            f"{found['memory_bytes'] / GIBIBYTE:.2f}",
             f"{found['loss']:.4f}",
         )
     return table

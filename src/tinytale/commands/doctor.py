@@ -9,9 +9,7 @@ from rich.text import Text
 from tinytale import __version__
 from tinytale.commands.options import print_json
 from tinytale.console import console
-from tinytale.resources import available_cores
-
-GIBIBYTE = 2**30
+from tinytale.resources import GIBIBYTE, available_cores
 
 
 def doctor(*, json: bool = False) -> None:

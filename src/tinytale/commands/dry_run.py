@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tinytale.commands.options import print_json
 from tinytale.console import console
 from tinytale.errors import UsageError
+from tinytale.resources import GIBIBYTE
 from tinytale.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from tinytale.data.batches import Batches
     from tinytale.data.tokenizer import Tokenizer
     from tinytale.training.loop import TrainState
-
-GIBIBYTE = 2**30
 
 
 def rehearsal(dry_run: bool, price_per_hour: float | None, json: bool) -> Callable[..., int] | None:
