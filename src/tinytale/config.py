@@ -40,6 +40,8 @@ class ModelConfig:
     """Size of the residual stream (the embedding)."""
     dropout: float = 0.0
     """Probability of dropping an activation: embeddings, attention weights, both sub-layer outputs."""
+    attention_dropout: float | None = None
+    """Of the attention weights alone, if another; with 0 our own attention runs. Default: dropout."""
     norm: Literal["pre", "post"] = "pre"
     """LayerNorm before each sub-layer (GPT-2) or after the residual sum (the original Transformer)."""
     positions: Literal["learned", "sinusoidal"] = "learned"
@@ -57,6 +59,13 @@ class ModelConfig:
             f"a divisor of the width {self.width} (each head gets an equal share)",
         )
         _require(0 <= self.dropout < 1, self, "dropout", "a probability of at least 0 and below 1")
+        attention = self.attention_dropout
+        _require(
+            attention is None or 0 <= attention < 1,
+            self,
+            "attention_dropout",
+            "a probability of at least 0 and below 1",
+        )
         _require(self.norm in ("pre", "post"), self, "norm", "'pre' or 'post'")
         _require(self.positions in ("learned", "sinusoidal"), self, "positions", "'learned' or 'sinusoidal'")
         _require(
@@ -87,6 +96,8 @@ class DataConfig:
     """Sequences that go through the model at once; gradients accumulate over the batch. Default: the whole batch."""
     sequence_length: int | None = None
     """Tokens in a training sequence. Default: the model's context length."""
+    order: Literal["fresh", "fixed"] = "fresh"
+    """Each epoch cuts and orders its windows anew; or every epoch is the first one over again."""
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, self, "batch_size", "a whole number of at least 1")
@@ -98,6 +109,7 @@ class DataConfig:
             f"a divisor of the batch size {self.batch_size}",
         )
         _require(self.sequence_length is None or self.sequence_length >= 1, self, "sequence_length", "at least 1 token")
+        _require(self.order in ("fresh", "fixed"), self, "order", "'fresh' or 'fixed'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +126,8 @@ class OptimiserConfig:
     """Peak learning rate of Muon."""
     matrix_momentum: float = 0.95
     """Decay rate of Muon's moving average of gradients."""
+    matrix_weight_decay: float = 0.0
+    """Muon's decoupled decay of the matrices that it moves."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Shape of the decay after the warm-up."""
     warmup_steps: int = 100
@@ -128,6 +142,8 @@ class OptimiserConfig:
     """AdamW's decoupled decay of matrices and embeddings; gains and biases are never decayed."""
     clip_norm: float = 1.0
     """Largest norm of the whole gradient; 0 turns clipping off."""
+    average_decay: float = 0.0
+    """Decay rate of a moving average of the weights, which is then what is evaluated and published; 0 keeps none."""
 
     def __post_init__(self) -> None:
         _require(self.algorithm in ("adamw", "muon"), self, "algorithm", "'adamw' or 'muon'")
@@ -144,7 +160,9 @@ class OptimiserConfig:
         _require(all(0 <= beta < 1 for beta in self.betas), self, "betas", "two numbers of at least 0 and below 1")
         _require(self.epsilon > 0, self, "epsilon", "a number above 0")
         _require(self.weight_decay >= 0, self, "weight_decay", "a number of at least 0")
+        _require(self.matrix_weight_decay >= 0, self, "matrix_weight_decay", "a number of at least 0")
         _require(self.clip_norm >= 0, self, "clip_norm", "a number of at least 0")
+        _require(0 <= self.average_decay < 1, self, "average_decay", "a number of at least 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,15 @@ def test_seeds_and_epochs_differ(numbered):
     assert plans[0][0] != plans[1][0] and not np.array_equal(plans[0][1], plans[1][1])
 
 
+def test_in_fixed_order_every_epoch_is_the_first(numbered):
+    fresh, fixed = (Batches(*numbered(100), 9, 5, 0, fixed=fixed) for fixed in (False, True))
+    first, second = (
+        [np.concatenate([b.batch_at(step)[0] for step in steps]) for b in (fresh, fixed)] for steps in ((0, 1), (2, 3))
+    )
+    assert np.array_equal(first[0], first[1]) and np.array_equal(second[1], first[1])
+    assert not np.array_equal(second[0], second[1])
+
+
 def test_the_draws_never_change():
     phase, order = epoch_plan(seed=1, epoch=2, windows=8, context_length=256)
     assert (phase, order.tolist()) == EXPECTED

@@ -28,8 +28,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-def test_every_variant_comes_back_equal(variant, dtype, tmp_path: Path):
-    model = GPT2(ModelConfig(**SHAPE, **variant, dropout=0.1)).to(dtype)
+@pytest.mark.parametrize("dropout", [{}, {"attention_dropout": 0.0}], ids=str)
+def test_every_variant_comes_back_equal(variant, dtype, dropout, tmp_path: Path):
+    model = GPT2(ModelConfig(**SHAPE, **variant, dropout=0.1, **dropout)).to(dtype)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     save_model(tmp_path, model, end_of_text=10, dtype=dtype)

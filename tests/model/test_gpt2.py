@@ -111,6 +111,11 @@ def test_dropout_falls_on_embeddings_attention_weights_and_both_sub_layers(kerne
     assert falls == [((9, 8), 0.25, True), ("attention", 0.25, True), ((9, 8), 0.25, True), ((9, 8), 0.25, True)]
 
 
+def test_the_attention_weights_may_have_a_dropout_of_their_own():
+    block = tiny(dropout=0.25, attention_dropout=0.5).train().blocks[0]
+    assert (block.attention.weight_dropout, block.attention.dropout, block.feed_forward.dropout) == (0.5, 0.25, 0.25)
+
+
 def test_post_norm_normalises_after_the_sum():
     x_BTC = tiny("post").hidden(TOKENS_BT)
     last = tiny("post").blocks[-1].norm2

@@ -15,13 +15,16 @@ def newton_schulz(matrix: np.ndarray) -> np.ndarray:
     return x
 
 
-def muon_in_numpy(weight: np.ndarray, gradients: list[np.ndarray], parts: int, rate: float, beta: float) -> np.ndarray:
+def muon_in_numpy(
+    weight: np.ndarray, gradients: list[np.ndarray], parts: int, rate: float, beta: float, decay: float
+) -> np.ndarray:
     pieces = []
     for piece, *piece_gradients in zip(*(np.split(array, parts) for array in (weight, *gradients)), strict=True):
         momentum = np.zeros_like(piece)
         for gradient in piece_gradients:
             momentum = beta * momentum + (1 - beta) * gradient
             direction = newton_schulz(beta * momentum + (1 - beta) * gradient)
+            piece = piece * (1 - rate * decay)
             piece = piece - rate * math.sqrt(max(1, piece.shape[0] / piece.shape[1])) * direction
         pieces.append(piece)
     return np.concatenate(pieces)
@@ -33,16 +36,17 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("shape", "parts"), [((8, 8), 1), ((32, 8), 1), ((8, 32), 1), ((24, 8), 3)], ids=str)
-def test_muon_is_the_plain_rendering_in_float64(shape, parts: int, exact: None):
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_muon_is_the_plain_rendering_in_float64(shape, parts: int, decay: float, exact: None):
     random = np.random.default_rng(0)
     start, gradients = random.normal(size=shape), [random.normal(size=shape) for _ in range(3)]
     weight = torch.nn.Parameter(torch.from_numpy(start.copy()))
     alike = torch.nn.Parameter(torch.from_numpy(start.copy()))  # orthogonalised in one stack with the first
-    optimiser = Muon([{"params": [weight, alike], "parts": parts}], lr=0.1, momentum=0.9)
+    optimiser = Muon([{"params": [weight, alike], "parts": parts}], lr=0.1, momentum=0.9, weight_decay=decay)
     for gradient in gradients:
         weight.grad, alike.grad = torch.from_numpy(gradient), torch.from_numpy(gradient)
         optimiser.step()
-    expected = muon_in_numpy(start, gradients, parts, rate=0.1, beta=0.9)
+    expected = muon_in_numpy(start, gradients, parts, rate=0.1, beta=0.9, decay=decay)
     np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=0, atol=1e-6)  # 1e-7 guards the norm
     assert torch.equal(weight, alike)
 

@@ -97,3 +97,35 @@ def test_a_rate_of_nothing_moves_nothing_and_the_peak_comes_back(algorithm):
     optimiser.set_rate(0.5)
     rates = [[group["lr"] for group in part.param_groups] for part in optimiser.parts]
     assert rates == [[peak / 2 for peak in peaks] for peaks in optimiser.peaks]
+
+
+def test_the_average_follows_the_weights_and_stands_in_for_them_for_a_while():
+    torch.manual_seed(0)
+    model = GPT2(CONFIG)
+    optimiser = Optimiser(model, OptimiserConfig(average_decay=0.75))
+    expected: list[torch.Tensor] = []
+    for _ in range(4):
+        give_gradients(model)
+        optimiser.step()
+        weights = [parameter.detach().clone() for parameter in model.parameters()]
+        expected = [0.75 * a + 0.25 * w for a, w in zip(expected or weights, weights, strict=True)]
+    with optimiser.averaged():
+        for parameter, average in zip(model.parameters(), expected, strict=True):
+            torch.testing.assert_close(parameter.detach(), average)
+        assert not torch.equal(model.embedding.weight_VC, weights[0])
+    assert all(torch.equal(parameter, own) for parameter, own in zip(model.parameters(), weights, strict=True))
+
+
+def test_without_an_average_the_weights_stand_for_themselves():
+    model, optimiser = stepped("adamw")
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    with optimiser.averaged():
+        assert all(torch.equal(parameter, own) for parameter, own in zip(model.parameters(), before, strict=True))
+    assert not any(key.endswith("/average") for key in optimiser.state())
+
+
+def test_the_state_without_its_average_is_refused():
+    model, optimiser = stepped("adamw")
+    averaging = Optimiser(model, OptimiserConfig(average_decay=0.9))
+    with pytest.raises(ValueError, match="average is missing"):
+        averaging.load_state(optimiser.state())

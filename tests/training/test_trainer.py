@@ -21,6 +21,8 @@ COURSES = {
     "accumulation": {"data": {"micro_batch_size": 1}, "model": {"dropout": 0.3}},
     "muon": {"optimiser": {"algorithm": "muon"}},
     "bfloat16": {"run": {"precision": "bfloat16"}},
+    "average": {"optimiser": {"average_decay": 0.5}},
+    "fixed order": {"data": {"order": "fixed"}},
     "textbook": {"run": {"kernels": "textbook"}},
     "post-norm sinusoids": {"model": {"norm": "post", "positions": "sinusoidal"}},
 }

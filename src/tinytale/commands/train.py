@@ -181,7 +181,7 @@ def _train_together(
     from tinytale.training.trainer import resume as resume_state
 
     rows = ranks.rows(settings.data.batch_size)
-    batches = Batches(manifest, source, settings.sequence_length, settings.data.batch_size, settings.run.seed)
+    batches = Batches.of(settings, manifest, source)
     dev = manifest.tokens(source, "dev")
     if not len(dev):
         raise UsageError(

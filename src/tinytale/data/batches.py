@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from tinytale.config import TrainConfig
 from tinytale.data.shards import Manifest
 from tinytale.errors import UsageError
 
@@ -19,7 +20,7 @@ class Batches:
     In each epoch the train stream is cut into n = (N - T) // T windows of T + 1 tokens (neighbours share one: a target
     here, an input there), from a phase in [0, T) drawn for the epoch, and each is visited once in an order drawn for
     the epoch. Row r of the batch of a step is window number step * B + r of the endless row of epochs, so the same
-    windows come in the same order whatever B is.
+    windows come in the same order whatever B is. With `fixed`, every epoch has the phase and the order of the first.
 
     Both draws read PCG64's raw stream, seeded with (seed, epoch): numpy promises that it never changes.
 
@@ -27,7 +28,9 @@ class Batches:
         UsageError: the train split is too short for one window, or an argument is not positive.
     """
 
-    def __init__(self, manifest: Manifest, folder: Path, context_length: int, batch_size: int, seed: int):
+    def __init__(
+        self, manifest: Manifest, folder: Path, context_length: int, batch_size: int, seed: int, fixed: bool = False
+    ):
         if context_length < 1 or batch_size < 1 or seed < 0:
             found = f"{context_length}, {batch_size}, {seed}"
             raise UsageError(f"expected a context_length and a batch_size from 1 and a seed from 0; found {found}")
@@ -43,9 +46,17 @@ class Batches:
 
         @lru_cache(maxsize=2)
         def plan(epoch: int) -> tuple[int, np.ndarray]:
-            return epoch_plan(seed, epoch, self.windows, context_length)
+            return epoch_plan(seed, 0 if fixed else epoch, self.windows, context_length)
 
         self._plan = plan
+
+    @classmethod
+    def of(cls, config: TrainConfig, manifest: Manifest, folder: Path) -> "Batches":
+        """The batches of a run."""
+        data = config.data
+        return cls(
+            manifest, folder, config.sequence_length, data.batch_size, config.run.seed, fixed=data.order == "fixed"
+        )
 
     @property
     def steps_per_epoch(self) -> int:

@@ -86,6 +86,7 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.dropout = config.dropout
+        self.weight_dropout = config.dropout if config.attention_dropout is None else config.attention_dropout
         self.attend = ATTENTION[kernels]
         self.native = kernels == "native"
         self.qkv = nn.Linear(config.width, 3 * config.width)
@@ -93,7 +94,7 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x_BTC: Float[Tensor, "B T C"], cache: LayerCache | None = None) -> Float[Tensor, "B T C"]:
         """Mix each position with itself and those before it; with a cache, also with the positions stored there."""
-        qkv_BTE, dropout = self.qkv(x_BTC), self.dropout if self.training else 0.0
+        qkv_BTE, dropout = self.qkv(x_BTC), self.weight_dropout if self.training else 0.0
         if self.native and cache is None and takes(qkv_BTE, dropout):
             y_BTC = packed_attention(qkv_BTE, self.heads)
         else:

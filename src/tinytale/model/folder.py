@@ -70,7 +70,7 @@ def hugging_face_config(config: ModelConfig, end_of_text: int, dtype: torch.dtyp
         "n_layer": config.layers,
         "n_head": config.heads,
         "embd_pdrop": config.dropout,
-        "attn_pdrop": config.dropout,
+        "attn_pdrop": config.dropout if config.attention_dropout is None else config.attention_dropout,
         "resid_pdrop": config.dropout,
         "layer_norm_epsilon": config.layer_norm_epsilon,
         "initializer_range": 0.02,
@@ -146,13 +146,16 @@ def read_config(folder: Path) -> ModelConfig:
     for name, values in expected.items():
         if content.get(name, values[0]) not in values:
             raise TaleError(f"{path}: {name} is {content[name]!r}; expected {values[0]!r}, as in GPT-2")
+    dropout = content.get("resid_pdrop", 0.1)
+    attention_dropout = content.get("attn_pdrop", dropout)
     settings = {
         "vocab_size": content.get("vocab_size", 50_257),
         "context_length": content.get("n_positions", 1024),
         "layers": content.get("n_layer", 12),
         "heads": content.get("n_head", 12),
         "width": width,
-        "dropout": content.get("resid_pdrop", 0.1),
+        "dropout": dropout,
+        "attention_dropout": None if attention_dropout == dropout else attention_dropout,
         "layer_norm_epsilon": content.get("layer_norm_epsilon", 1e-5),
         "norm": content.get("norm", "pre") if own else "pre",
         "positions": content.get("positions", "learned") if own else "learned",

@@ -140,7 +140,7 @@ def train_step(state: TrainState, inputs_BT: Tensor, targets_BT: Tensor) -> Step
     first = state.ranks.rank * len(parts)
     with autocast(state.device, state.precision):
         for micro_step, (inputs, targets) in enumerate(parts, start=first):
-            if config.model.dropout:
+            if config.model.dropout or config.model.attention_dropout:
                 torch.manual_seed(dropout_seed(config.run.seed, progress.step, micro_step))
             with nullcontext() if micro_step == first + len(parts) - 1 else state.no_sync():
                 nats = state.loss(state.model, inputs, targets)

@@ -34,14 +34,17 @@ class Muon(torch.optim.Optimizer):
     r"""Momentum orthogonalised by Newton-Schulz (Jordan et al., 2024), with Nesterov's look-ahead:
 
     $$m \leftarrow \beta m + (1 - \beta) g, \qquad u = \mathrm{orthogonalise}(\beta m + (1 - \beta) g), \qquad
-    w \leftarrow w - \eta \sqrt{\max(1, R/C)}\; u$$
+    w \leftarrow (1 - \eta \lambda) w - \eta \sqrt{\max(1, R/C)}\; u$$
 
     A parameter group's `parts` says into how many matrices each of its parameters (R x C) falls by rows: 3 for a packed
     query-key-value matrix. Equal shapes are orthogonalised as one stack.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], lr: float = 0.02, momentum: float = 0.95):
-        super().__init__(list(groups), {"lr": lr, "momentum": momentum, "parts": 1})
+    def __init__(
+        self, groups: Iterable[dict[str, Any]], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.0
+    ):
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": 1}
+        super().__init__(list(groups), defaults)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -54,6 +57,8 @@ class Muon(torch.optim.Optimizer):
                 if not self.state[parameter]:
                     self.state[parameter]["momentum"] = torch.zeros_like(parameter)
                 momentum = self.state[parameter]["momentum"]
+                if group["weight_decay"]:
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 momentum.lerp_(parameter.grad, 1 - group["momentum"])
                 ahead = parameter.grad.lerp(momentum, group["momentum"])
                 for weight, update in zip(parameter.chunk(group["parts"]), ahead.chunk(group["parts"]), strict=True):

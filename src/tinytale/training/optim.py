@@ -1,5 +1,8 @@
 """Which optimiser moves which weights; their rates, their state as named tensors."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +12,9 @@ from tinytale.training.muon import Muon
 
 KINDS: dict[type, tuple[str, ...]] = {Muon: ("momentum",), torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq")}
 """What each keeps of every parameter: averages of its shape, and a count of steps."""
+
+AVERAGE = "average"
+"""What the moving average of a weight is called among the optimiser's state."""
 
 
 def adamw_groups(parameters: dict[str, nn.Parameter], config: OptimiserConfig) -> list[dict]:
@@ -29,6 +35,8 @@ class Optimiser:
     """AdamW (Loshchilov & Hutter, 2019) for all weights; or Muon for the blocks' matrices and AdamW for the rest.
 
     One object whatever the algorithm: set the rate, step, and give or take the state as a flat dictionary of tensors.
+
+    With `average_decay` it also keeps a moving average of the weights from the first step on (Polyak & Juditsky, 1992).
     """
 
     def __init__(self, model: GPT2, config: OptimiserConfig):
@@ -41,7 +49,9 @@ class Optimiser:
             packed = [p for name, p in matrices.items() if "qkv" in name]
             single = [p for name, p in matrices.items() if "qkv" not in name]
             groups = [{"params": packed, "parts": 3}, {"params": single, "parts": 1}]
-            self.parts.append(Muon(groups, config.matrix_learning_rate, config.matrix_momentum))
+            self.parts.append(
+                Muon(groups, config.matrix_learning_rate, config.matrix_momentum, config.matrix_weight_decay)
+            )
         self.parts.append(
             torch.optim.AdamW(
                 adamw_groups(rest, config),
@@ -50,6 +60,8 @@ class Optimiser:
                 fused=True,
             )
         )
+        self.average_decay = config.average_decay
+        self.average: dict[str, Tensor] = {}
         self.peaks = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
     def set_rate(self, fraction: float) -> None:
@@ -62,6 +74,31 @@ class Optimiser:
         """Move the weights by their gradients."""
         for part in self.parts:
             part.step()
+        if self.average_decay:
+            self._follow()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        if not self.average:
+            self.average = {name: parameter.detach().clone() for parameter, name in self.names.items()}
+        for parameter, name in self.names.items():
+            self.average[name].lerp_(parameter, 1 - self.average_decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the model has the averaged weights, if an average is kept; afterwards its own again, to the bit."""
+        if not self.average:
+            yield
+            return
+        own = {parameter: parameter.detach().clone() for parameter in self.names}
+        with torch.no_grad():
+            for parameter, name in self.names.items():
+                parameter.copy_(self.average[name])
+            try:
+                yield
+            finally:
+                for parameter, values in own.items():
+                    parameter.copy_(values)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -70,12 +107,13 @@ class Optimiser:
 
     def state(self) -> dict[str, Tensor]:
         """The moving averages and counters, by `PARAMETER/KIND`."""
-        return {
+        moments = {
             f"{self.names[parameter]}/{kind}": value
             for part in self.parts
             for parameter, values in part.state.items()
             for kind, value in values.items()
         }
+        return moments | {f"{name}/{AVERAGE}": value for name, value in self.average.items()}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Take back what `state` gave, and nothing else; an empty dictionary is the state before the first step.
@@ -90,14 +128,17 @@ class Optimiser:
             for parameter in group["params"]
             for kind in KINDS[type(part)]
         }
-        if tensors and tensors.keys() != places.keys():
-            raise ValueError(f"{min(tensors.keys() ^ places.keys())} is missing, or one too many")
+        averages = {f"{name}/{AVERAGE}": p for p, name in self.names.items()} if self.average_decay else {}
+        expected = places.keys() | averages.keys()
+        if tensors and tensors.keys() != expected:
+            raise ValueError(f"{min(tensors.keys() ^ expected)} is missing, or one too many")
         for key, value in tensors.items():
-            _, parameter, kind = places[key]
+            _, parameter, kind = places.get(key) or (None, averages[key], AVERAGE)
             if value.shape != (() if kind == "step" else parameter.shape) or value.dtype != torch.float32:
                 raise ValueError(f"{key} has shape {tuple(value.shape)} and type {value.dtype}")
         for part in self.parts:
             part.state.clear()
-        for key, value in tensors.items():
-            part, parameter, kind = places[key]
-            part.state[parameter][kind] = value.to(parameter.device)
+        self.average = {self.names[p]: tensors[key].to(p.device) for key, p in averages.items() if key in tensors}
+        for key, (part, parameter, kind) in places.items():
+            if key in tensors:
+                part.state[parameter][kind] = tensors[key].to(parameter.device)

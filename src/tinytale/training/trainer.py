@@ -146,7 +146,8 @@ class Trainer:
         if metrics is None:
             return
         progress = self.state.progress
-        score = dev_loss(self.state, self.dev_tokens, stop=lambda: interrupt.signal_number is not None)
+        with self.state.optimiser.averaged():
+            score = dev_loss(self.state, self.dev_tokens, stop=lambda: interrupt.signal_number is not None)
         if score is None:
             return
         progress.evaluated_step = progress.step
@@ -179,7 +180,8 @@ class Trainer:
             save_checkpoint(self.run, self.state.model, self.state.optimiser, progress)
         if progress.best_step == progress.step:
             self.run.point("best", progress.step)
-            save_model(self.run.model, self.state.model, self.end_of_text, self.tokenizer_json)
+            with self.state.optimiser.averaged():
+                save_model(self.run.model, self.state.model, self.end_of_text, self.tokenizer_json)
         if saved_before:
             amend_checkpoint(self.run, progress)
         else:
