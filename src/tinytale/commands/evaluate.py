@@ -6,7 +6,7 @@ from typing import Literal
 from tinytale.commands.options import Device, load_weights, print_json
 from tinytale.console import console
 from tinytale.errors import UsageError
-from tinytale.files import sha256_of, write_json
+from tinytale.files import write_json
 from tinytale.runs import RunFolder, find_folder, is_shipped, model_folder
 
 
@@ -60,10 +60,11 @@ def evaluate(
     from tinytale.evaluation.results import results_table, save_results, score
     from tinytale.evaluation.samples import SampleSettings, tell_samples
     from tinytale.evaluation.stream import stream_of
+    from tinytale.model.weight_files import weights_digest
 
     model, tokenizer = load_weights(weights, device)
     stream = stream_of(data, split, tokenizer, weights)
-    mark = sha256_of(weights / "model.safetensors")
+    mark = weights_digest(weights)
     result = {**score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths()), "weights": mark}
     told = None
     if suite == "full":
