@@ -13,10 +13,7 @@ from tinytale.evaluation.results import read_results
 from tinytale.files import PARTIAL, read_json, sha256_of, sync_folder, write_bytes, write_json, write_text
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
-from tinytale.runs import RunFolder
-
-CARD = "README.md"
-"""The model card's file, where the Hub looks for it. Only a shipped run has one in its `model` folder."""
+from tinytale.runs import CARD, RunFolder
 
 
 def ship(
