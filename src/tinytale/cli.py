@@ -18,6 +18,7 @@ app = App(
 )
 for verb in ("prepare", "data", "train", "evaluate", "generate", "export", "bench", "doctor"):
     app.command(f"tinytale.commands.{verb}:{verb}", name=verb)
+app.command("tinytale.commands.import_model:import_model", name="import")  # a word that Python keeps for itself
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 """As torch says it, of a GPU and of the computer itself."""

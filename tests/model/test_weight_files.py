@@ -1,13 +1,17 @@
 """GPT-2 folders as other programs write them: in pieces, the output layer by itself; and pickles."""
 
+import contextlib
 import json
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from tinytale.config import ModelConfig
@@ -147,3 +151,22 @@ def test_a_pickle_is_never_opened_and_the_message_says_how_to_convert_it(names: 
     monkeypatch.setattr(sys, "argv", [c, *arguments])
     exec(code, {})
     assert same(load_model(folder), before)
+
+
+mutations = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4)
+
+
+@settings(deadline=2000)
+@given(mutations=mutations, index=st.booleans())
+def test_a_mutated_piece_or_index_loads_or_is_refused_with_our_error(mutations, index: bool, tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp() / "mutated-pieces"
+    shutil.rmtree(folder, ignore_errors=True)
+    save_model(folder, GPT2(CONFIG), end_of_text=10)
+    pieces(folder)
+    path = folder / "model.safetensors.index.json" if index else min(folder.glob("*.safetensors"))
+    content = bytearray(path.read_bytes())
+    for place, value in mutations:
+        content[int(place * min(len(content), 1500))] = value
+    path.write_bytes(content)
+    with contextlib.suppress(TaleError):
+        load_model(folder)
