@@ -1,9 +1,7 @@
 """`tinytale push`, the real client and a stand-in for the Hub: the whole folder, or one line and nothing."""
 
 import importlib.util
-import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -81,14 +79,13 @@ def test_a_folder_arrives_whole_with_its_card_and_without_other_files(tale, serv
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
-def test_the_environment_says_where_to_and_who(server, folder: Path, tmp_path: Path):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    variables = {"HF_ENDPOINT": server.url, "HF_TOKEN": server.token, "HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "-W", "error", "-m", "tinytale", "push", str(folder), REPO]
-    done = subprocess.run(
-        command, env=kept | variables | {"HF_HOME": str(tmp_path / "home")}, capture_output=True, encoding="utf-8"
-    )
-    assert done.returncode == 0 and "Uploaded" in done.stderr, done.stderr
+def test_the_environment_says_where_to_and_who(spawn_tale, server, folder: Path, tmp_path: Path):
+    variables = {"HF_ENDPOINT": server.url, "HF_TOKEN": server.token, "HF_HOME": str(tmp_path / "home")}
+    variables |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
+    log = tmp_path / "log"
+    done = spawn_tale("push", folder, REPO, before=f"import os; os.environ |= {variables}", log=log)
+    done.join()
+    assert done.exitcode == 0 and "Uploaded" in log.read_text(encoding="utf-8"), log.read_text(encoding="utf-8")
     assert set(server.repositories[REPO].branches["main"]) == PUBLISHED
 
 
