@@ -77,6 +77,15 @@ def test_a_card_goes_along_with_its_address_changed_unless_the_format_is_another
     assert not (tmp_path / "folder-1" / "README.md").exists()
 
 
+def test_a_variant_is_said_to_be_tinytales_alone(tale, dataset: Path, tmp_path: Path):
+    model = GPT2(ModelConfig(vocab_size=300, context_length=16, layers=1, heads=2, width=32, norm="post"))
+    save_model(tmp_path / "post", model, 0, (dataset / "tokenizer.json").read_bytes())
+    ended = tale("export", tmp_path / "post", "--to=huggingface", "--out", tmp_path / "out")
+    assert ended.code == 0 and "a variant (norm: post, positions: learned)" in ended.err
+    ended = tale("export", tmp_path / "post", "--to=gguf", "--out", tmp_path / "post.gguf")
+    assert ended.code == 2 and "the model has norm: post" in ended.err and not (tmp_path / "post.gguf").exists()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "q8_0"])
 def test_a_gguf_file_is_written_from_the_command_line(dtype: str, tale, run: Path, tmp_path: Path):
     gguf = pytest.importorskip("gguf")

@@ -156,7 +156,7 @@ def test_a_pickle_is_never_opened_and_the_message_says_how_to_convert_it(names: 
 mutations = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4)
 
 
-@settings(deadline=2000)
+@settings(deadline=2000, max_examples=40)
 @given(mutations=mutations, index=st.booleans())
 def test_a_mutated_piece_or_index_loads_or_is_refused_with_our_error(mutations, index: bool, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp() / "mutated-pieces"

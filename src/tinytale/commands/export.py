@@ -2,13 +2,16 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tinytale.commands.options import load_weights
 from tinytale.console import console
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import read_json
 from tinytale.runs import CARD, RunFolder, find_folder, model_folder
+
+if TYPE_CHECKING:
+    from tinytale.model.gpt2 import GPT2
 
 Target = Literal["run", "huggingface", "gguf", "onnx"]
 Format = Literal["float32", "bfloat16", "q8_0"]
@@ -121,6 +124,7 @@ def _run_to_folder(run: RunFolder, to: Target, out: Path, dtype: Format, notes: 
             f" Measure again with tinytale evaluate {run.path} (--split dev for dev, --suite full for the samples)",
             style="yellow",
         )
+    _warn_of_variant(model)
     console.print(f"Written to {out}, weights in {dtype}. Next: read {(out / 'model' if whole else out) / CARD}")
 
 
@@ -136,7 +140,16 @@ def _model_to_folder(source: RunFolder, weights: Path, out: Path, dtype: Format)
     if CARD in texts:
         texts[CARD] = readdressed(texts[CARD], out.name)
     difference = write_model_folder(out, model, tokenizer, getattr(torch, dtype), texts)
+    _warn_of_variant(model)
     console.print(f"Written to {out}, weights in {dtype}; its logits differ by {difference:.2g} at most")
+
+
+def _warn_of_variant(model: "GPT2") -> None:
+    from tinytale.model.folder import is_gpt2
+
+    if not is_gpt2(model.config):
+        kind = f"norm: {model.config.norm}, positions: {model.config.positions}"
+        console.print(f"It is a variant ({kind}), so that only tinytale loads this folder.", style="yellow")
 
 
 def _to_gguf(weights: Path, out: Path, dtype: Format, name: str) -> None:
