@@ -85,7 +85,9 @@ def trainer(dataset: Path) -> Callable[..., "Trainer"]:
     def make(folder: Path, **changes: dict) -> Trainer:
         defaults = {"model": TINY_MODEL | {"vocab_size": 300}, "data": {"batch_size": 4}, "run": TINY_RUN}
         config = override(override(TrainConfig(), defaults), changes)
-        batches = Batches.of(config, manifest, dataset)
+        data, seed = config.data, config.run.seed
+        fixed = data.order == "fixed"
+        batches = Batches(manifest, dataset, config.sequence_length, data.batch_size, seed, fixed)
         state = initial_state(config, config.run.max_steps or 1)
         run = RunFolder(folder)
         resume(run, state)

@@ -181,7 +181,9 @@ def _train_together(
     from tinytale.training.trainer import resume as resume_state
 
     rows = ranks.rows(settings.data.batch_size)
-    batches = Batches.of(settings, manifest, source)
+    data, seed = settings.data, settings.run.seed
+    fixed = data.order == "fixed"
+    batches = Batches(manifest, source, settings.sequence_length, data.batch_size, seed, fixed)
     dev = manifest.tokens(source, "dev")
     if not len(dev):
         raise UsageError(
