@@ -36,6 +36,7 @@ MAY_CHANGE_ON_RESUME = {
     "run.evaluate_every",
     "run.evaluate_tokens",
     "run.allocator",
+    "optimiser.decay_fraction",
     "run.checkpoint_seconds",
     "run.keep_checkpoints",
     "data.folder",
