@@ -9,12 +9,13 @@ from tinytale.errors import TaleError
 
 if TYPE_CHECKING:
     from tinytale.data.tokenizer import Tokenizer
+    from tinytale.model.attention import Kernels
     from tinytale.model.gpt2 import GPT2
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
-def load_weights(folder: Path, device: Device) -> "tuple[GPT2, Tokenizer]":
+def load_weights(folder: Path, device: Device, kernels: "Kernels" = "fused") -> "tuple[GPT2, Tokenizer]":
     """The model of a GPT-2 folder, on its device, and its tokenizer.
 
     Raises:
@@ -26,7 +27,7 @@ def load_weights(folder: Path, device: Device) -> "tuple[GPT2, Tokenizer]":
     from tinytale.model.folder import load_model
 
     tokenizer = load_tokenizer(str(folder))
-    model = load_model(folder)
+    model = load_model(folder, kernels)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise TaleError(
             f"the tokenizer of {folder} has {tokenizer.vocab_size} tokens, its model knows {model.config.vocab_size};"
