@@ -51,8 +51,9 @@ class Decoding:
         samplers: list[Sampler] = []
         if not self.greedy:
             samplers.append(temperature(self.temperature))
-            settings = ((top_k, self.top_k), (top_p, self.top_p), (min_p, self.min_p))
-            samplers += [sampler(setting) for sampler, setting in settings if setting is not None]
+            samplers += [top_k(self.top_k)] if self.top_k is not None else []
+            samplers += [top_p(self.top_p)] if self.top_p is not None else []
+            samplers += [min_p(self.min_p)] if self.min_p is not None else []
         shape, pick = compose(*samplers), most_likely if self.greedy else draw
 
         def choose(logits_V: Float[Tensor, " V"], tokens: Sequence[int], generator: torch.Generator) -> int:
