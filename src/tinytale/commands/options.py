@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tinytale.errors import TaleError
-
 if TYPE_CHECKING:
     from tinytale.data.tokenizer import Tokenizer
     from tinytale.model.attention import Kernels
@@ -22,18 +20,10 @@ def load_weights(folder: Path, device: Device, kernels: "Kernels" = "fused") -> 
         TaleError: a file is missing or damaged, or the model does not know all of the tokens.
         UsageError: the device is not there.
     """
-    from tinytale.data.tokenizer import load_tokenizer
-    from tinytale.hardware import pick_device
-    from tinytale.model.folder import load_model
+    from tinytale.storyteller import load_storyteller
 
-    tokenizer = load_tokenizer(str(folder))
-    model = load_model(folder, kernels)
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise TaleError(
-            f"the tokenizer of {folder} has {tokenizer.vocab_size} tokens, its model knows {model.config.vocab_size};"
-            " one of them belongs to another model"
-        )
-    return model.to(pick_device(device)), tokenizer
+    teller = load_storyteller(folder, device, kernels)
+    return teller.model, teller.tokenizer
 
 
 def print_json(value: Any) -> None:

@@ -5,8 +5,13 @@ from typing import Any
 
 from tinytale.console import progress_bar
 from tinytale.data.tokenizer import Tokenizer
-from tinytale.generation.decoding import Decoding, generate, sample_seed
+from tinytale.generation.decoding import Decoding, sample_seed
+from tinytale.generation.many import generate_many
+from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.model.gpt2 import GPT2
+
+BATCH_SIZE = 32
+"""How many stories are told at once; they do not depend on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +40,18 @@ def tell_samples(model: GPT2, tokenizer: Tokenizer, settings: SampleSettings) ->
     """Let the model tell stories, with progress on the console; the same settings tell the same stories."""
     choose = Decoding(temperature=settings.temperature).choice()
     end = tokenizer.end_of_text
-    stories = []
+    decoder = TorchDecoder(model, min(BATCH_SIZE, settings.stories))
+    prompts = [[end]] * settings.stories
+    generators = [sample_seed(settings.seed, sample) for sample in range(settings.stories)]
     with progress_bar("story") as bar:
-        for sample in bar.track(range(settings.stories), description="telling stories"):
-            generator = sample_seed(settings.seed, sample)
-            tokens = generate(model, [end], choose, generator, settings.max_new_tokens, end)
-            stories.append(tokenizer.decode(tokens))
-    return Samples(settings, stories)
+        task = bar.add_task("telling stories", total=settings.stories)
+        told = generate_many(
+            decoder,
+            prompts,
+            choose,
+            generators,
+            settings.max_new_tokens,
+            end,
+            lambda stories: bar.advance(task, stories),
+        )
+    return Samples(settings, [tokenizer.decode(tokens) for tokens in told])
