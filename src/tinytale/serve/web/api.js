@@ -2,7 +2,7 @@
 // @ts-check
 
 /** @typedef {{id: string, context_length: number, parameters: number, run: boolean}} Model */
-/** @typedef {{model: string, prompt: string, temperature: number, top_p: number, max_tokens: number, seed: number}} Request */
+/** @typedef {{model: string, prompt: string, temperature: number, top_p: number, max_tokens?: number, seed: number}} Request */
 
 /**
  * The body of an answer, or an error with what the server said.

@@ -15,7 +15,7 @@ const EXAMPLES = [
 const FIELDS = {
   temperature: { label: "Temperature", min: "0.1", max: "2", step: "0.05", value: "0.8" },
   top_p: { label: "Top-p", min: "0.05", max: "1", step: "0.05", value: "1" },
-  max_tokens: { label: "Length, in tokens", min: "1", max: "1000", step: "1", value: "200" },
+  max_tokens: { label: "Length, in tokens", min: "1", step: "1", value: "", placeholder: "as it ends" },
   seed: { label: "Seed", min: "0", max: "999999999", step: "1", value: "0" },
 };
 
@@ -138,7 +138,8 @@ function column(page, settings, mark) {
     input.value = settings.get(id) ?? value;
     return { name, input, label: element("label", { for: id }, label) };
   });
-  const numbers = () => Object.fromEntries(inputs.map(({ name, input }) => [name, Number(input.value)]));
+  const filled = () => inputs.filter(({ input }) => input.value !== "");
+  const numbers = () => Object.fromEntries(filled().map(({ name, input }) => [name, Number(input.value)]));
   const story = element("article", { class: "story", "aria-label": "The story" });
   const speed = element("p", { class: "quiet" });
   const copy = button("Copy", "", () => {});
