@@ -70,6 +70,7 @@ class KVCache:
         device: torch.device | str = "cpu",
     ):
         shape = (batch_size, config.heads, config.context_length, config.head_size)
+        # Zeros, since what no text has written yet is multiplied by a weight of 0: it must be finite.
         room = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(2 * config.layers)]
         self.layers = [LayerCache(k, v) for k, v in zip(room[::2], room[1::2], strict=True)]
 
