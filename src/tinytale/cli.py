@@ -22,6 +22,7 @@ for verb in (
     "train",
     "evaluate",
     "generate",
+    "chat",
     "inspect",
     "serve",
     "export",
