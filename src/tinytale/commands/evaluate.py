@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from tinytale.commands.judging import examine, find_examiner
+from tinytale.commands.judging import examine, find_examiner, stories_to_judge
 from tinytale.commands.options import Device, load_weights, print_json
 from tinytale.console import console
 from tinytale.errors import UsageError
@@ -42,7 +42,7 @@ def evaluate(
     suite: str
         quick: the scores. full: memorisation too, some minutes more.
     samples: int
-        Stories that are told for the full suite or the judge. Default: 200.
+        Stories that are told for the full suite, or for the judge. Default: 200.
     judge: str
         Address of any server with OpenAI's interface, such as http://localhost:8000/v1: a model there grades what was
         told, 0 to 10, and as many real stories, mixed in blind. Its key, if it needs one, is read from OPENAI_API_KEY.
@@ -70,33 +70,35 @@ def evaluate(
     from tinytale.evaluation.grading import judge_table
     from tinytale.evaluation.memorisation import memorisation, memorisation_table
     from tinytale.evaluation.results import results_table, save_results, score
-    from tinytale.evaluation.samples import SampleSettings, kept_stories, tell_samples
+    from tinytale.evaluation.samples import SampleSettings, tell_samples
+    from tinytale.evaluation.story_scores import save_story_scores
     from tinytale.evaluation.stream import stream_of
 
     model, tokenizer = load_weights(weights, device)
     stream = stream_of(data, split, tokenizer, weights)
     mark = sha256_of(weights / "model.safetensors")
-    result = {**score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths()), "weights": mark}
-    samples_file = out / run.samples.name if out else run.samples
-    kept = kept_stories(samples_file, mark) if examiner and suite == "quick" else None
+    scored, story_scores = score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths())
+    result = {**scored, "weights": mark}
     told = None
-    if suite == "full" or (examiner and (kept is None or samples not in (None, len(kept[1])))):
+    if suite == "full":
         settings = SampleSettings() if samples is None else SampleSettings(stories=samples)
         told = tell_samples(model, tokenizer, settings)
-        kept = (told.settings, told.stories)
-    if told and suite == "full":
         result["memorisation"] = memorisation(Path(data), split, tokenizer, told)
     if not json:
         console.print(results_table(result))
-        if "memorisation" in result:
+        if told:
             console.print("", memorisation_table(result["memorisation"]), sep="\n")
+    samples_file = out / run.samples.name if out else run.samples
     if kept_in:
-        console.print(f"Written to {save_results(kept_in, result)}")
+        path = save_results(kept_in, result)
+        save_story_scores(path, result, story_scores)
+        console.print(f"Written to {path}")
         if told:
             write_json(samples_file, {"weights": mark, **told.to_json()})
             console.print(f"Written to {samples_file}")
-    if examiner and kept and kept_in:
-        result["judge"] = examine(examiner, kept, stream, tokenizer)
+    if examiner and kept_in:
+        stories = stories_to_judge(samples_file, mark, samples, model, tokenizer)
+        result["judge"] = examine(examiner, stories, stream, tokenizer)
         save_results(kept_in, result)
         if not json:
             console.print("", judge_table(result["judge"]), sep="\n")

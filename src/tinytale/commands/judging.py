@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinytale.errors import UsageError
+from tinytale.files import write_json
 
 if TYPE_CHECKING:
     from tinytale.data.tokenizer import Tokenizer
     from tinytale.evaluation.judge import JudgeSettings
     from tinytale.evaluation.samples import SampleSettings
     from tinytale.evaluation.stream import Stream
+    from tinytale.model.gpt2 import GPT2
 
 GRADES_FILE = "judged.jsonl"
 """In the folder of results."""
@@ -41,6 +43,24 @@ def find_examiner(url: str | None, model: str | None, results: Path | None) -> E
 
     settings = JudgeSettings(url=url, model=model)
     return Examiner(settings, find_model(settings), results / GRADES_FILE)
+
+
+def stories_to_judge(
+    samples_file: Path, weights: str, wanted: int | None, model: "GPT2", tokenizer: "Tokenizer"
+) -> "tuple[SampleSettings, list[str]]":
+    """What these weights have told, as `samples_file` keeps it; told anew if it is not there, or another number.
+
+    Raises:
+        TaleError: the file is damaged, or the disk refuses.
+    """
+    from tinytale.evaluation.samples import SampleSettings, kept_stories, tell_samples
+
+    kept = kept_stories(samples_file, weights)
+    if kept and wanted in (None, len(kept[1])):
+        return kept
+    told = tell_samples(model, tokenizer, SampleSettings() if wanted is None else SampleSettings(stories=wanted))
+    write_json(samples_file, {"weights": weights, **told.to_json()})
+    return told.settings, told.stories
 
 
 def examine(

@@ -136,8 +136,8 @@ def judge_table(result: dict[str, Any]) -> Table:
     """The grades for a terminal."""
     kinds = [result["samples"], result["control"]]
     table = Table(
-        title=f"grades by {result['model']}: samples at temperature {result['settings']['temperature']:g}, and real"
-        " stories mixed in blind",
+        title=f"grades by {result['model']}: samples at temperature {result['settings']['temperature']:g},"
+        " real stories mixed in",
         title_justify="left",
         caption=f"means, 0 to 10, with 95% intervals over stories; rubric {result['rubric']}" + _warning(result),
         caption_justify="left",
@@ -166,4 +166,4 @@ def _cell(figures: dict[str, Any], form: str) -> str:
     if figures["interval_95"] is None:
         return mean
     low, high = figures["interval_95"]
-    return f"{mean} ({low:{form}}–{high:{form}})"
+    return f"{mean} ({low:{form}} to {high:{form}})"
