@@ -112,6 +112,16 @@ def test_what_lacks_comes_with_the_command_that_makes_it(two: tuple[Path, Path],
     assert commands == [f"tinytale evaluate {two_}", f"tinytale evaluate {two_} --split dev"]
 
 
+def test_measures_that_others_have_are_missed_where_they_can_be_made(two: tuple[Path, Path], tmp_path: Path):
+    elsewhere = make_run(tmp_path / "elsewhere", 0.5, OTHER)
+    for folder, more in ((two[0], MEASURED), (elsewhere, {})):
+        path = save_results(folder / "evaluation", result_of(0.5, **more))
+        save_story_scores(path, result_of(0.5), StoryScores(0.5 * BYTES, BYTES))
+    missing = [gap for gap in compare(*two, elsewhere)["missing"] if gap["lacks"].startswith("other")]
+    assert [gap["name"] for gap in missing] == ["two"]
+    assert missing[0]["command"].endswith(" --suite full")
+
+
 def test_any_model_takes_part_by_a_folder_of_results(two: tuple[Path, Path], tmp_path: Path):
     peer = tmp_path / "peer"
     save_results(peer, result_of(1.25, parameters=124_439_808))

@@ -119,15 +119,25 @@ def _missing(shared: list[Stories], contenders: list[Contender]) -> Iterator[dic
             yield {"name": one.name, "lacks": "score yet", "command": _command(one, None, None)}
             continue
         for stories in shared:
-            named = [other.results[stories]["data"] for other in contenders if stories in other.results]
-            data = next((data for data in named if Path(data).exists()), named[0])
-            if stories not in one.results:
-                lacks = f"score on {Path(data).name}, {stories.split}"
-            elif stories not in one.scores and len(named) > 1:
-                lacks = f"scores story by story on {Path(data).name}, {stories.split}"
-            else:
-                continue
-            yield {"name": one.name, "lacks": lacks, "command": _command(one, stories, data)}
+            having = [other.results[stories] for other in contenders if stories in other.results]
+            data = next((result["data"] for result in having if Path(result["data"]).exists()), having[0]["data"])
+            lacks, more = _lack(one, stories, having)
+            if lacks:
+                lacks = f"{lacks} on {Path(data).name}, {stories.split}"
+                yield {"name": one.name, "lacks": lacks, "command": _command(one, stories, data) + more}
+
+
+def _lack(one: Contender, stories: Stories, having: list[dict[str, Any]]) -> tuple[str, str]:
+    """What a contender lacks that others have of these stories, and the option that it takes; nothing, often."""
+    if stories not in one.results:
+        return "score", ""
+    own = one.config is None or one.config.data.digest == stories.digest
+    measured = any(any(measures(result)) for result in having)
+    if own and measured and not any(measures(one.results[stories])):
+        return "other measures", " --suite full"
+    if stories not in one.scores and len(having) > 1:
+        return "scores story by story", ""
+    return "", ""
 
 
 def _command(one: Contender, stories: Stories | None, data: str | None) -> str:
