@@ -25,6 +25,7 @@ class JudgeServer:
         say: from a story to what the model says of it.
         faults: answers that are given first, one a question, in place of the model's.
         stalls: how many of the next questions are not answered before the server ends.
+        drips: how many of the next answers come letter by letter, and never end.
         only_plain: refuse every option beside model and messages, as some models do.
         models: the names that it lists; None if it keeps no list.
         token: the key that it wants, if any.
@@ -33,7 +34,7 @@ class JudgeServer:
     def __init__(self) -> None:
         self.say: Callable[[str], str] = grade_by_length
         self.faults: list[Fault] = []
-        self.stalls = 0
+        self.stalls = self.drips = 0
         self.only_plain = False
         self.models: list[str] | None = ["stand-in"]
         self.token: str | None = None
@@ -104,6 +105,9 @@ class Handler(BaseHTTPRequestHandler):
             self.judge.most_at_once = max(self.judge.most_at_once, self.judge.at_once)
             fault = self.judge.faults.pop(0) if self.judge.faults else None
             stalls, self.judge.stalls = self.judge.stalls > 0, max(0, self.judge.stalls - 1)
+            drips, self.judge.drips = self.judge.drips > 0, max(0, self.judge.drips - 1)
+        if drips:
+            return self.drip()
         try:
             return self.answer_question(question, fault, stalls)
         finally:
@@ -122,6 +126,12 @@ class Handler(BaseHTTPRequestHandler):
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         answer = {"id": "1", "object": "chat.completion", "created": 0, "model": question["model"], "choices": [choice]}
         return self.answer(200, answer)
+
+    def drip(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        while not self.judge.ended.wait(0.05):
+            self.wfile.write(b" ")
 
     def refused(self) -> bool:
         """Whether the key is not the right one; a careless server repeats it."""

@@ -97,6 +97,17 @@ def test_a_silent_server_is_not_waited_for_for_ever(judge_server):
     assert heard == {"a": "timed out", "b": same(1) | {"plot": 0}}
 
 
+def test_a_silence_is_ended_and_the_text_asked_again(judge_server):
+    judge_server.stalls = 1
+    assert ask(judge_server, ["a"], timeout=0.5) == {"a": same(1) | {"plot": 0}}
+
+
+def test_a_reply_that_drips_is_not_waited_for_for_ever(judge_server):
+    judge_server.drips = 1
+    heard = ask(judge_server, ["a", "b"], timeout=0.3, retries=0, at_once=1)
+    assert heard == {"a": "timed out", "b": same(1) | {"plot": 0}}
+
+
 def test_a_model_that_takes_no_options_is_asked_without(judge_server):
     judge_server.only_plain = True
     heard = ask(judge_server, ["a", "b", "c"], at_once=1)

@@ -21,10 +21,20 @@ REPLY = json.dumps(GRADES)
         f"Gladly! Here they are: {REPLY} I hope that {{this}} helps.",
         f'<think>Perhaps {json.dumps(GRADES | {"plot": 1})}? {{"grammar": 3}} No.</think>\n{REPLY}',
         json.dumps(GRADES | {"age": "A"}),
+        f'{REPLY} {{"remark": "lovely"}}',
         "x" * 30_000 + REPLY,
         "{" * 5_000 + REPLY,
     ],
-    ids=["bare", "fenced", "in prose", "thought aloud", "with more", "after much", "after braces"],
+    ids=[
+        "bare",
+        "fenced",
+        "in prose",
+        "thought aloud",
+        "with more",
+        "before another object",
+        "after much",
+        "after braces",
+    ],
 )
 def test_grades_are_found_whatever_stands_around_them(reply: str):
     assert read_grades(reply) == GRADES

@@ -125,7 +125,7 @@ def test_measures_that_others_have_are_missed_where_they_can_be_made(two: tuple[
 def test_any_model_takes_part_by_a_folder_of_results(two: tuple[Path, Path], tmp_path: Path):
     peer = tmp_path / "peer"
     save_results(peer, result_of(1.25, parameters=124_439_808))
-    (peer / "samples.json").write_text("{}")
+    (peer / "samples.json").write_text('{"weights": "w", "stories": []}')
     text = re.sub(r"  +", " ", shown(compare(two[0], peer)))
     assert "peer 124,439,808 – – –" in text and "peer 1.2500 (1.2400 to 1.2600)" in text
     (gap,) = compare(two[0], peer)["missing"]
