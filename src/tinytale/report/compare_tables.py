@@ -65,7 +65,8 @@ def measures_tables(scored: dict[str, Any], names: list[str], width: int) -> lis
     measures = scored["measures"]
     having = [name for name in names if any(name in figures for figures in measures.values())]
     columns = {name: [name, *(_measured(figures.get(name)) for figures in measures.values())] for name in having}
-    room = width - min(LONGEST_LABEL, max(map(len, measures), default=0)) - GAP
+    labels = [part for measure in measures for part in _label(measure)]
+    room = width - min(LONGEST_LABEL, max(map(len, labels), default=0)) - GAP
     tables, left = [], having
     while left:
         taken = [left[0]]
@@ -81,9 +82,20 @@ def measures_tables(scored: dict[str, Any], names: list[str], width: int) -> lis
 def _measures_table(measures: list[str], columns: list[list[str]]) -> Table:
     table = _table(["", *(name for name, *_ in columns)])
     table.columns[0].max_width = LONGEST_LABEL
+    above = ""
     for measure, *cells in zip(measures, *(cells for _, *cells in columns), strict=True):
-        table.add_row(measure, *cells)
+        title, name = _label(measure)
+        if name and title != above:
+            table.add_row(title)
+        above = title
+        table.add_row(name or title, *cells)
     return table
+
+
+def _label(measure: str) -> tuple[str, str]:
+    """What a figure belongs to, and its own name, set in a little; a measure that is one figure has no other name."""
+    title, _, name = measure.partition(": ")
+    return title, name and f"  {name}"
 
 
 def _measured(figure: dict[str, Any] | None) -> str:

@@ -123,7 +123,7 @@ def _missing(shared: list[Stories], contenders: list[Contender]) -> Iterator[dic
             data = next((result["data"] for result in having if Path(result["data"]).exists()), having[0]["data"])
             lacks, more = _lack(one, stories, having)
             if lacks:
-                lacks = f"{lacks} on {Path(data).name}, {stories.split}"
+                lacks = f"{lacks} on {Path(data).name}" + (f", {stories.split}" if stories.split != "all" else "")
                 yield {"name": one.name, "lacks": lacks, "command": _command(one, stories, data) + more}
 
 
