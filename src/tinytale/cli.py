@@ -21,6 +21,7 @@ for verb in (
     "data",
     "train",
     "evaluate",
+    "compare",
     "generate",
     "chat",
     "inspect",

@@ -1,10 +1,13 @@
 """Stories that a model tells by itself, for whatever is measured on them."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from tinytale.console import progress_bar
 from tinytale.data.tokenizer import Tokenizer
+from tinytale.errors import TaleError
+from tinytale.files import read_json
 from tinytale.generation.decoding import Decoding, sample_seed
 from tinytale.generation.many import generate_many
 from tinytale.generation.torch_decoder import TorchDecoder
@@ -34,6 +37,24 @@ class Samples:
     def to_json(self) -> dict[str, Any]:
         """The prompt, the settings and the stories."""
         return {"prompt": "", "settings": asdict(self.settings), "stories": self.stories}
+
+
+def kept_stories(path: Path, weights: str) -> tuple[SampleSettings, list[str]] | None:
+    """The stories in a file of samples and how they were told, if they are of the weights with this SHA-256.
+
+    Raises:
+        TaleError: the file is damaged.
+    """
+    content = read_json(path) if path.is_file() else {}
+    try:
+        if content.get("weights") != weights:
+            return None
+        stories = content["stories"]
+        if not (isinstance(stories, list) and all(isinstance(story, str) for story in stories)):
+            raise TypeError("its stories are not texts")
+        return SampleSettings(**content["settings"]), stories
+    except (AttributeError, KeyError, TypeError) as error:
+        raise TaleError(f"{path} is damaged ({error!r}); delete it, and the stories are told anew") from error
 
 
 def tell_samples(model: GPT2, tokenizer: Tokenizer, settings: SampleSettings) -> Samples:
