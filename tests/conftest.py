@@ -1,5 +1,6 @@
 """What every test shares: the runtime type checker, the switches, and a rule about skips."""
 
+import importlib.util
 import multiprocessing
 import os
 import sys
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jaxtyping import install_import_hook
@@ -68,11 +69,10 @@ TINY_RUN = {"max_steps": 8, "evaluate_every": 4, "evaluate_tokens": 100, "precis
 def trainer(dataset: Path) -> Callable[..., "Trainer"]:
     """`trainer(folder, model={...}, data={...}, ...)`: a tiny run with these settings, begun or resumed in `folder`."""
     from tinytale.config import TrainConfig, override
-    from tinytale.data.batches import Batches
     from tinytale.data.shards import Manifest
     from tinytale.data.tokenizer import load_tokenizer
     from tinytale.runs import RunFolder
-    from tinytale.training.loop import initial_state
+    from tinytale.training.material import gather
     from tinytale.training.trainer import Trainer, resume
 
     manifest, tokenizer = Manifest.load(dataset), load_tokenizer(dataset)
@@ -85,14 +85,15 @@ def trainer(dataset: Path) -> Callable[..., "Trainer"]:
     def make(folder: Path, **changes: dict) -> Trainer:
         defaults = {"model": TINY_MODEL | {"vocab_size": 300}, "data": {"batch_size": 4}, "run": TINY_RUN}
         config = override(override(TrainConfig(), defaults), changes)
-        batches = Batches.of(config, manifest, dataset)
-        state = initial_state(config, config.run.max_steps or 1)
+        material = gather(config, dataset, manifest)
         run = RunFolder(folder)
-        resume(run, state)
-        dev_tokens = manifest.tokens(dataset, "dev")[: config.run.evaluate_tokens + 1]
+        resume(run, material.state)
         tokenizer_json = (dataset / "tokenizer.json").read_bytes()
         lengths = tokenizer.byte_lengths()
-        return Trainer(run, state, batches, dev_tokens, lengths, tokenizer_json, tokenizer.end_of_text, Silent())
+        end = tokenizer.end_of_text
+        return Trainer(
+            run, material.state, material.batches, material.dev_tokens_N, lengths, tokenizer_json, end, Silent()
+        )
 
     return make
 
@@ -122,6 +123,17 @@ def tale(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return Outcome(ending.value.code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture
+def judge_server() -> Iterator[Any]:
+    """A server with OpenAI's interface whose model grades stories: `tests/evaluation/judge_server.py`."""
+    spec = importlib.util.spec_from_file_location("judge_server", REPOSITORY / "tests/evaluation/judge_server.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.JudgeServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ LAYERS = (
     ("model", "data"),
     ("training", "generation", "inspection"),
     ("evaluation",),
+    ("storyteller",),
     ("interop", "serve", "report", "bench"),
     ("commands",),
     ("cli",),
@@ -25,8 +26,8 @@ HEIGHT = {room: height for height, layer in enumerate(LAYERS) for room in layer}
 
 CORE = ("model", "data", "training", "generation", "evaluation")
 CORE_LIBRARIES = {"torch", "numpy", "tokenizers", "safetensors", "jaxtyping", "rich"}
-LAZY_LIBRARIES = {"huggingface_hub", "pyarrow", "datasketch"}
-"""Only needed for some sources, and for near duplicates: imported inside functions."""
+LAZY_LIBRARIES = {"huggingface_hub", "pyarrow", "datasketch", "openai"}
+"""Only needed for some sources, for near duplicates, and for a judge: imported inside functions."""
 
 
 def room_of(path: Path) -> str:

@@ -16,7 +16,22 @@ app = App(
     version=__version__,
     result_action="return_value",
 )
-for verb in ("prepare", "data", "train", "evaluate", "generate", "export", "push", "bench", "doctor"):
+for verb in (
+    "prepare",
+    "data",
+    "train",
+    "evaluate",
+    "compare",
+    "generate",
+    "chat",
+    "inspect",
+    "serve",
+    "export",
+    "push",
+    "bench",
+    "study",
+    "doctor",
+):
     app.command(f"tinytale.commands.{verb}:{verb}", name=verb)
 app.command("tinytale.commands.import_model:import_model", name="import")  # a word that Python keeps for itself
 

@@ -54,7 +54,10 @@ def test_an_interval_stays_within_what_a_share_can_be():
 
 def test_a_model_that_recites_is_found_out(dataset: Path, tokenizer: Tokenizer, monkeypatch):
     recited = iter(train_stories(dataset)[5:25])
-    monkeypatch.setattr("tinytale.evaluation.samples.generate", lambda *_: iter(tokenizer.encode(next(recited))))
+    monkeypatch.setattr(
+        "tinytale.evaluation.samples.generate_many",
+        lambda decoder, prompts, *_: [tokenizer.encode(next(recited)) for _ in prompts],
+    )
     model = GPT2(ModelConfig(vocab_size=300, context_length=8, layers=1, heads=1, width=8))
     result = memorisation(dataset, "test", tokenizer, tell_samples(model, tokenizer, FEW))
     samples, control = result["samples"], result["control"]

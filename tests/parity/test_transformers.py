@@ -166,3 +166,42 @@ def test_greedy_generation_is_that_of_transformers(give, tmp_path: Path):
     expected = theirs.generate(INPUTS_BT[:1, :5], max_new_tokens=15, do_sample=False, eos_token_id=96, pad_token_id=96)
     tokens = generate(ours, INPUTS_BT[0, :5].tolist(), Decoding(greedy=True).choice(), sample_seed(0, 0), 15, 96)
     assert [token for token in expected[0, 5:].tolist() if token != 96] == list(tokens)
+
+
+@pytest.mark.parametrize("beams", [2, 5])
+def test_beam_search_finds_what_transformers_finds(give, beams: int, tmp_path: Path):
+    from tinytale.generation.beam import beam_search
+    from tinytale.generation.torch_decoder import TorchDecoder
+
+    ours, theirs = give(tmp_path, "textbook", torch.float64)
+    lengths = set()
+    for end in (7, 27, 48, 73, 91):  # each ends some text
+        expected = theirs.generate(
+            INPUTS_BT[:1, :4], max_new_tokens=16, num_beams=beams, do_sample=False, eos_token_id=end, pad_token_id=end
+        )
+        found = beam_search(TorchDecoder(ours, beams), INPUTS_BT[0, :4].tolist(), beams, 16, end)
+        assert found == [token for token in expected[0, 4:].tolist() if token != end]
+        lengths.add(len(found))
+    assert len(lengths) > 1
+
+
+def test_samplers_in_their_order_leave_the_distribution_of_transformers():
+    from transformers.generation import logits_process as theirs
+
+    from tinytale.generation import sampling as ours
+
+    text = [3, 1, 4, 1, 5, 9, 2, 6]
+    processors = (
+        theirs.RepetitionPenaltyLogitsProcessor(1.3),
+        theirs.TemperatureLogitsWarper(0.7),
+        theirs.TopKLogitsWarper(40),
+        theirs.TopPLogitsWarper(0.95),
+        theirs.MinPLogitsWarper(0.02),
+    )
+    samplers = (ours.temperature(0.7), ours.top_k(40), ours.top_p(0.95), ours.min_p(0.02))
+    for logits_V in torch.randn(20, 97, generator=torch.Generator().manual_seed(0)) * 3:
+        expected_V = logits_V
+        for count, processor in enumerate(processors):
+            expected_V = processor(torch.tensor([text]), expected_V[None])[0]
+            shaped_V = ours.compose(*samplers[:count])(ours.repetition_penalty(1.3)(logits_V, text))
+            torch.testing.assert_close(shaped_V.softmax(-1), expected_V.softmax(-1), rtol=0, atol=1e-6)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from tinytale.commands.judging import examine, find_examiner, stories_to_judge
 from tinytale.commands.options import Device, load_weights, print_json
 from tinytale.console import console
 from tinytale.errors import UsageError
@@ -17,6 +18,8 @@ def evaluate(
     split: Literal["test", "dev"] = "test",
     suite: Literal["quick", "full"] = "quick",
     samples: int | None = None,
+    judge: str | None = None,
+    judge_model: str | None = None,
     out: Path | None = None,
     device: Device = "auto",
     json: bool = False,
@@ -39,7 +42,12 @@ def evaluate(
     suite: str
         quick: the scores. full: memorisation too, some minutes more.
     samples: int
-        Stories that the full suite tells. Default: 200.
+        Stories that are told for the full suite, or for the judge. Default: 200.
+    judge: str
+        Address of any server with OpenAI's interface, such as http://localhost:8000/v1: a model there grades what was
+        told, 0 to 10, and as many real stories, mixed in blind. Its key, if it needs one, is read from OPENAI_API_KEY.
+    judge_model: str
+        The server's name for that model. Default: the only one that it has.
     out: Path
         Folder for the results. Default: the run's; without a run, or with shipped weights, they are only shown.
     device: str
@@ -51,39 +59,52 @@ def evaluate(
     weights = model_folder(run.path)
     is_run = weights != run.path
     data = _data_of(run, is_run, folder) if data is None else data
-    if samples is not None and (suite != "full" or samples < 1):
-        raise UsageError(f"samples is {samples}; expected at least 1, and --suite full, which alone tells stories")
+    if samples is not None and (not (suite == "full" or judge) or samples < 1):
+        raise UsageError(f"samples is {samples}; expected at least 1, and --suite full or --judge, which need stories")
     if suite == "full":
         _check_own_dataset(run, data)
+    in_run = is_run and not is_shipped(run.path)
+    kept_in = out or (run.evaluation if in_run else None)
+    examiner = find_examiner(judge, judge_model, kept_in)
 
+    from tinytale.evaluation.grading import judge_table
     from tinytale.evaluation.memorisation import memorisation, memorisation_table
     from tinytale.evaluation.results import results_table, save_results, score
     from tinytale.evaluation.samples import SampleSettings, tell_samples
+    from tinytale.evaluation.story_scores import save_story_scores
     from tinytale.evaluation.stream import stream_of
     from tinytale.model.weight_files import weights_digest
 
     model, tokenizer = load_weights(weights, device)
     stream = stream_of(data, split, tokenizer, weights)
     mark = weights_digest(weights)
-    result = {**score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths()), "weights": mark}
+    scored, story_scores = score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths())
+    result = {**scored, "weights": mark}
     told = None
     if suite == "full":
         settings = SampleSettings() if samples is None else SampleSettings(stories=samples)
         told = tell_samples(model, tokenizer, settings)
         result["memorisation"] = memorisation(Path(data), split, tokenizer, told)
-    if json:
-        print_json(result)
-    else:
+    if not json:
         console.print(results_table(result))
         if told:
             console.print("", memorisation_table(result["memorisation"]), sep="\n")
-    in_run = is_run and not is_shipped(run.path)
-    if kept_in := out or (run.evaluation if in_run else None):
-        console.print(f"Written to {save_results(kept_in, result)}")
+    samples_file = out / run.samples.name if out else run.samples
+    if kept_in:
+        path = save_results(kept_in, result)
+        save_story_scores(path, result, story_scores)
+        console.print(f"Written to {path}")
         if told:
-            path = out / run.samples.name if out else run.samples
-            write_json(path, {"weights": mark, **told.to_json()})
-            console.print(f"Written to {path}")
+            write_json(samples_file, {"weights": mark, **told.to_json()})
+            console.print(f"Written to {samples_file}")
+    if examiner and kept_in:
+        stories = stories_to_judge(samples_file, mark, samples, model, tokenizer)
+        result["judge"] = examine(examiner, stories, stream, tokenizer)
+        save_results(kept_in, result)
+        if not json:
+            console.print("", judge_table(result["judge"]), sep="\n")
+    if json:
+        print_json(result)
 
 
 def _data_of(run: RunFolder, is_run: bool, typed: str) -> str:

@@ -17,7 +17,7 @@ from torch.export import Dim
 
 from tinytale.errors import UsageError
 from tinytale.files import written_whole
-from tinytale.model.cache import KVCache, LayerCache
+from tinytale.model.cache import KVCache, LayerCache, Stored
 from tinytale.model.gpt2 import GPT2
 
 OPSET = 18
@@ -31,16 +31,14 @@ class LayerPast(LayerCache):
     """One layer's keys and values as tensors that grow by concatenation, so that a graph can hold them."""
 
     def __init__(self, k_BHPD: Float[Tensor, "B H P D"], v_BHPD: Float[Tensor, "B H P D"]):
-        self.k_BHSD, self.v_BHSD, self.length = k_BHPD, v_BHPD, k_BHPD.shape[2]
+        super().__init__(k_BHPD, v_BHPD, k_BHPD.shape[2])
 
-    def extend(
-        self, k_BHTD: Float[Tensor, "B H T D"], v_BHTD: Float[Tensor, "B H T D"]
-    ) -> tuple[Float[Tensor, "B H S D"], Float[Tensor, "B H S D"]]:
-        """Append T further positions; return the keys and values of all S so far."""
+    def extend(self, k_BHTD: Float[Tensor, "B H T D"], v_BHTD: Float[Tensor, "B H T D"]) -> Stored:
+        """Append T further positions; return what there is to look at."""
         self.k_BHSD = torch.cat((self.k_BHSD, k_BHTD), dim=2)
         self.v_BHSD = torch.cat((self.v_BHSD, v_BHTD), dim=2)
-        self.length = self.k_BHSD.shape[2]
-        return self.k_BHSD, self.v_BHSD
+        self.length = self.longest = self.k_BHSD.shape[2]
+        return self.k_BHSD, self.v_BHSD, None
 
 
 class Past(KVCache):

@@ -10,6 +10,7 @@ import torch
 from tinytale.config import TrainConfig
 from tinytale.errors import TaleError, UsageError
 from tinytale.evaluation.results import read_results
+from tinytale.evaluation.story_scores import story_scores_file
 from tinytale.files import PARTIAL, read_json, sha256_of, sync_folder, write_bytes, write_json, write_text
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
@@ -124,6 +125,9 @@ def _copy_results(run: RunFolder, shipped: RunFolder) -> list[str]:
             for result in kept.values():
                 result["data"] = name_only(str(result.get("data", "")))
             write_json(shipped.evaluation / path.name, kept)
+            for split in kept:
+                if (scores := story_scores_file(path, split)).is_file():
+                    write_bytes(shipped.evaluation / scores.name, scores.read_bytes())
     if run.samples.is_file():
         samples = read_json(run.samples)
         if isinstance(samples, dict) and samples.get("weights") == weights:
