@@ -10,6 +10,7 @@ from rich.table import Table
 from tinytale.console import progress_bar
 from tinytale.errors import TaleError
 from tinytale.evaluation.perplexity import nats_from_story_starts, nats_in_windows, story_bounds, summarise
+from tinytale.evaluation.profile import profile
 from tinytale.evaluation.stream import Stream
 from tinytale.files import read_json, write_json
 from tinytale.model.gpt2 import GPT2
@@ -53,6 +54,7 @@ def score(model: GPT2, stream: Stream, end_of_text: int, bytes_per_token: np.nda
         "bytes": int(byte_lengths_N.sum()),
         "context_length": model.config.context_length,
         "views": {view: asdict(summarise(nats_N, bounds, byte_lengths_N)) for view, nats_N in nats.items()},
+        "profile": profile(nats["stories"], bounds),
     }
 
 
