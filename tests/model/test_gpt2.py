@@ -100,9 +100,9 @@ def test_dropout_falls_on_embeddings_attention_weights_and_both_sub_layers(kerne
         dropped.append((x.shape[1:], p, training))
         return original(x, p, training, inplace)
 
-    def counted_attend(q, k, v, dropout=0.0):
+    def counted_attend(q, k, v, dropout, visible):
         dropped.append(("attention", dropout, True))
-        return attend(q, k, v, dropout)
+        return attend(q, k, v, dropout, visible)
 
     monkeypatch.setattr(torch.nn.functional, "dropout", counted)
     model.blocks[0].attention.attend = counted_attend

@@ -166,3 +166,20 @@ def test_greedy_generation_is_that_of_transformers(give, tmp_path: Path):
     expected = theirs.generate(INPUTS_BT[:1, :5], max_new_tokens=15, do_sample=False, eos_token_id=96, pad_token_id=96)
     tokens = generate(ours, INPUTS_BT[0, :5].tolist(), Decoding(greedy=True).choice(), sample_seed(0, 0), 15, 96)
     assert [token for token in expected[0, 5:].tolist() if token != 96] == list(tokens)
+
+
+@pytest.mark.parametrize("beams", [2, 5])
+def test_beam_search_finds_what_transformers_finds(give, beams: int, tmp_path: Path):
+    from tinytale.generation.beam import beam_search
+    from tinytale.generation.torch_decoder import TorchDecoder
+
+    ours, theirs = give(tmp_path, "textbook", torch.float64)
+    lengths = set()
+    for end in (7, 27, 48, 73, 91):  # each ends some text
+        expected = theirs.generate(
+            INPUTS_BT[:1, :4], max_new_tokens=16, num_beams=beams, do_sample=False, eos_token_id=end, pad_token_id=end
+        )
+        found = beam_search(TorchDecoder(ours, beams), INPUTS_BT[0, :4].tolist(), beams, 16, end)
+        assert found == [token for token in expected[0, 4:].tolist() if token != end]
+        lengths.add(len(found))
+    assert len(lengths) > 1

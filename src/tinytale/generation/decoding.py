@@ -1,18 +1,21 @@
 """Decoding one text, token by token, with a KV cache."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from tinytale.errors import TaleError
+from tinytale.generation.decoder import Decoder
 from tinytale.generation.sampling import Sampler, compose, draw, most_likely, temperature, top_k, top_p
-from tinytale.model.cache import KVCache
+from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.model.gpt2 import GPT2
 
-Choice = Callable[[Tensor, torch.Generator], int]
-"""From the logits of the next token to the token."""
+Choice = Callable[[Float[Tensor, " V"], Sequence[int], torch.Generator], int]
+"""From the logits of the next token, and the tokens so far (the prompt's too), to the token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +34,14 @@ class Decoding:
             UsageError: a setting out of its range.
         """
         if self.greedy:
-            return most_likely
+            return lambda logits_V, tokens, generator: most_likely(logits_V)
         samplers: list[Sampler] = [temperature(self.temperature)]
         if self.top_k is not None:
             samplers.append(top_k(self.top_k))
         if self.top_p is not None:
             samplers.append(top_p(self.top_p))
         shape = compose(*samplers)
-        return lambda logits_V, generator: draw(shape(logits_V), generator)
+        return lambda logits_V, tokens, generator: draw(shape(logits_V), generator)
 
 
 def sample_seed(seed: int, sample: int) -> torch.Generator:
@@ -46,7 +49,51 @@ def sample_seed(seed: int, sample: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + sample) % 2**63)
 
 
-@torch.inference_mode()
+class Text:
+    """A text being told: all of its tokens, and those that the model has in view.
+
+    A prompt longer than the context is read from its last tokens. When the context is full, the model goes on from the
+    last half of it: the older half is forgotten.
+    """
+
+    def __init__(self, prompt: Sequence[int], context_length: int):
+        self.context_length = context_length
+        self.tokens = list(prompt)
+        self.view = self.tokens[-context_length:]
+        self.begins = True
+        """Whether the view is to be read from its start; else all but its last token has been read."""
+
+    def append(self, token: int) -> None:
+        """One token more."""
+        self.tokens.append(token)
+        self.view.append(token)
+        self.begins = len(self.view) > self.context_length
+        if self.begins:
+            self.view = self.view[-max(1, self.context_length // 2) :]
+
+    def copy(self) -> "Text":
+        """A text that goes its own way from here."""
+        other = copy(self)
+        other.tokens, other.view = self.tokens.copy(), self.view.copy()
+        return other
+
+
+def next_logits(decoder: Decoder, texts: dict[int, Text]) -> dict[int, Float[Tensor, " V"]]:
+    """Let the decoder read what is new in the text of each slot: the logits that follow it, by slot.
+
+    Raises:
+        TaleError: the model's numbers are not finite.
+    """
+    logits = {slot: decoder.prefill(slot, text.view) for slot, text in texts.items() if text.begins}
+    going_on = [slot for slot in sorted(texts) if slot not in logits]
+    if going_on:
+        logits_BV = decoder.step(going_on, [texts[slot].view[-1] for slot in going_on])
+        logits |= zip(going_on, logits_BV, strict=True)
+    if not all(logits_V.isfinite().all() for logits_V in logits.values()):
+        raise TaleError("the model gives logits that are not finite: its weights are damaged, or its training diverged")
+    return logits
+
+
 def generate(
     model: GPT2,
     prompt: Sequence[int],
@@ -57,32 +104,25 @@ def generate(
 ) -> Iterator[int]:
     """The tokens that follow `prompt`, one at a time, until an end-of-text token (which is not given) or the limit.
 
-    A prompt longer than the context is read from its last tokens. When the context is full, the model goes on from the
-    last half of it: the older half is forgotten.
-
     Raises:
         TaleError: the model's numbers are not finite.
     """
-    context = model.config.context_length
-    kept = list(prompt)[-context:]
-    cache, unread = _empty_cache(model), kept
+    return tell(TorchDecoder(model, slots=1), prompt, choose, generator, max_new_tokens, end_of_text)
+
+
+def tell(
+    decoder: Decoder,
+    prompt: Sequence[int],
+    choose: Choice,
+    generator: torch.Generator,
+    max_new_tokens: int,
+    end_of_text: int,
+) -> Iterator[int]:
+    """`generate`, by any decoder, in its first slot."""
+    text = Text(prompt, decoder.context_length)
     for _ in range(max_new_tokens):
-        if cache.length + len(unread) > context:
-            kept = kept[-max(1, context // 2) :]
-            cache, unread = _empty_cache(model), kept
-        logits_BTV = model(torch.tensor([unread], device=model.device), cache)
-        logits_V = logits_BTV[0, -1].float().cpu()
-        if not logits_V.isfinite().all():
-            raise TaleError(
-                "the model gives logits that are not finite: its weights are damaged, or its training diverged"
-            )
-        token = choose(logits_V, generator)
+        token = choose(next_logits(decoder, {0: text})[0], text.tokens, generator)
         if token == end_of_text:
             return
         yield token
-        kept.append(token)
-        unread = [token]
-
-
-def _empty_cache(model: GPT2) -> KVCache:
-    return KVCache(model.config, dtype=model.embedding.weight_VC.dtype, device=model.device)
+        text.append(token)

@@ -7,7 +7,7 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,17 +35,20 @@ def textbook_attention(
     k_BHSD: Float[Tensor, "B H S D"],
     v_BHSD: Float[Tensor, "B H S D"],
     dropout: float = 0.0,
+    visible_BTS: Bool[Tensor, "B T S"] | None = None,
 ) -> Float[Tensor, "B H T D"]:
     r"""Causal scaled dot-product attention (Vaswani et al., 2017, equation 1), as it is written in the paper.
 
     $$\mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{D}} + M\right)V, \qquad
     M_{ts} = \begin{cases}0 & s \le t\\ -\infty & s > t\end{cases}$$
 
-    `dropout` is the probability of dropping an attention weight.
+    `dropout` is the probability of dropping an attention weight. Texts of different lengths say themselves which keys
+    each query may look at (`visible_BTS`); else the queries are the last T positions.
     """
     T, S = q_BHTD.shape[-2], k_BHSD.shape[-2]
+    mask = causal_mask(T, S, q_BHTD.device) if visible_BTS is None else visible_BTS[:, None]
     scores_BHTS = q_BHTD @ k_BHSD.transpose(-2, -1) / math.sqrt(q_BHTD.shape[-1])
-    scores_BHTS = scores_BHTS.masked_fill(~causal_mask(T, S, q_BHTD.device), -math.inf)
+    scores_BHTS = scores_BHTS.masked_fill(~mask, -math.inf)
     weights_BHTS = torch.softmax(scores_BHTS, dim=-1)
     weights_BHTS = F.dropout(weights_BHTS, dropout)
     return weights_BHTS @ v_BHSD
@@ -56,17 +59,18 @@ def fused_attention(
     k_BHSD: Float[Tensor, "B H S D"],
     v_BHSD: Float[Tensor, "B H S D"],
     dropout: float = 0.0,
+    visible_BTS: Bool[Tensor, "B T S"] | None = None,
 ) -> Float[Tensor, "B H T D"]:
     """The same as `textbook_attention` in one kernel that never stores the T x S weights (Dao et al., 2022).
 
     torch's `is_causal` aligns queries with the *first* keys, so it serves only T = S; one query sees every key; what is
-    left (several queries onto a filled cache) takes an explicit mask.
+    left (several queries onto a filled cache, texts of different lengths) takes an explicit mask.
     """
     T, S = q_BHTD.shape[-2], k_BHSD.shape[-2]
-    if T == S or T == 1:
+    if visible_BTS is None and (T == S or T == 1):
         return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, dropout_p=dropout, is_causal=T > 1)
-    mask_TS = causal_mask(T, S, q_BHTD.device)
-    return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask_TS, dropout_p=dropout)
+    mask = causal_mask(T, S, q_BHTD.device) if visible_BTS is None else visible_BTS[:, None]
+    return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask, dropout_p=dropout)
 
 
 ATTENTION = {"textbook": textbook_attention, "fused": fused_attention, "native": fused_attention}
@@ -99,8 +103,8 @@ class CausalSelfAttention(nn.Module):
             y_BTC = packed_attention(qkv_BTE, self.heads)
         else:
             q_BHTD, k_BHTD, v_BHTD = (self._split_heads(part) for part in qkv_BTE.chunk(3, dim=-1))
-            k_BHSD, v_BHSD = cache.extend(k_BHTD, v_BHTD) if cache else (k_BHTD, v_BHTD)
-            y_BHTD = self.attend(q_BHTD, k_BHSD, v_BHSD, dropout)
+            k_BHSD, v_BHSD, visible_BTS = cache.extend(k_BHTD, v_BHTD) if cache else (k_BHTD, v_BHTD, None)
+            y_BHTD = self.attend(q_BHTD, k_BHSD, v_BHSD, dropout, visible_BTS)
             y_BTC = y_BHTD.transpose(1, 2).reshape(x_BTC.shape)
         return F.dropout(self.output(y_BTC), self.dropout, self.training)
 

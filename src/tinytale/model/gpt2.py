@@ -75,7 +75,7 @@ class GPT2(nn.Module):
     def hidden(self, tokens_BT: Int[Tensor, "B T"], cache: KVCache | None = None) -> Float[Tensor, "B T C"]:
         """The residual stream after the last LayerNorm: what the output layer reads."""
         start = cache.length if cache else 0
-        end = start + tokens_BT.shape[1]
+        end = (cache.longest if cache else 0) + tokens_BT.shape[1]
         if end > self.config.context_length:
             raise UsageError(f"the text has {end} tokens, but the model's context is {self.config.context_length}")
         x_BTC = self.positions(self.embedding(tokens_BT), start)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from tinytale.config import ModelConfig
 from tinytale.model.attention import Kernels
+from tinytale.model.cache import positions_from
 
 
 class TokenEmbedding(nn.Module):
@@ -40,9 +41,11 @@ class LearnedPositions(nn.Module):
         super().__init__()
         self.weight_TC = nn.Parameter(torch.empty(config.context_length, config.width))
 
-    def forward(self, x_BTC: Float[Tensor, "B T C"], start: int) -> Float[Tensor, "B T C"]:
-        """Add the vectors of positions `start`, `start` + 1, ..."""
-        return x_BTC + self.weight_TC[start : start + x_BTC.shape[1]]
+    def forward(self, x_BTC: Float[Tensor, "B T C"], start: int | Int[Tensor, " B"]) -> Float[Tensor, "B T C"]:
+        """Add the vectors of positions `start`, `start` + 1, ..., of every text or of each."""
+        T = x_BTC.shape[1]
+        here = slice(start, start + T) if isinstance(start, int) else positions_from(start, T, x_BTC.device)
+        return x_BTC + self.weight_TC[here]
 
 
 class SinusoidalPositions(nn.Module):
@@ -55,13 +58,13 @@ class SinusoidalPositions(nn.Module):
         super().__init__()
         self.width = config.width
 
-    def forward(self, x_BTC: Float[Tensor, "B T C"], start: int) -> Float[Tensor, "B T C"]:
-        """Scale the embedding and add the waves of positions `start`, `start` + 1, ..."""
-        positions_T = torch.arange(start, start + x_BTC.shape[1], device=x_BTC.device, dtype=x_BTC.dtype)
+    def forward(self, x_BTC: Float[Tensor, "B T C"], start: int | Int[Tensor, " B"]) -> Float[Tensor, "B T C"]:
+        """Scale the embedding and add the waves of positions `start`, `start` + 1, ..., of every text or of each."""
+        positions = positions_from(start, x_BTC.shape[1], x_BTC.device).to(x_BTC.dtype)
         channels = torch.arange(0, self.width, 2, device=x_BTC.device, dtype=x_BTC.dtype)
-        angles = positions_T[:, None] * torch.exp(-math.log(10_000) / self.width * channels)
-        waves_TC = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
-        return math.sqrt(self.width) * x_BTC + waves_TC
+        angles = positions[..., None] * torch.exp(-math.log(10_000) / self.width * channels)
+        waves = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
+        return math.sqrt(self.width) * x_BTC + waves
 
 
 POSITIONS = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}

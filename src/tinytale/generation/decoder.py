@@ -1,0 +1,28 @@
+"""What tells stories needs of a model: next-token logits for some texts, each in a slot of its own.
+
+Letters of shapes: B slots, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Computes next-token logits for some slots, each holding a text of its own length (its keys and values)."""
+
+    context_length: int
+    """The longest text that a slot can hold."""
+    slots: int
+    """How many texts it can hold at once."""
+
+    def prefill(self, slot: int, tokens: Sequence[int]) -> Float[Tensor, " V"]:
+        """Empty the slot and read 1 to `context_length` tokens; the logits after the last, float32 on the CPU."""
+        ...
+
+    def step(self, slots: Sequence[int], tokens: Sequence[int]) -> Float[Tensor, "B V"]:
+        """Read one token more in each named slot, never beyond `context_length`; the logits after it."""
+        ...
