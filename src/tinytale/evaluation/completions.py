@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 from tinytale.data.tokenizer import Tokenizer
 from tinytale.evaluation.prompts import Prompt
 from tinytale.evaluation.samples import RealStories, SampleSettings
-from tinytale.evaluation.telling import Told, cut, search, tell
+from tinytale.evaluation.telling import Told, cut, search, tell_all
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Decoding
 
@@ -70,10 +70,10 @@ def complete(
     first = [(0, place) for place in range(len(ids))]
     seeds = [(seed, place) for place in range(len(ids)) for seed in settings.seeds]
     often = [prompt for prompt in ids for _ in settings.seeds]
-    greedy = tell(decoder, tokenizer, ids, Decoding(greedy=True), first, limit, "prompts: greedy")
+    greedy = tell_all(decoder, tokenizer, ids, Decoding(greedy=True), first, limit, "prompts: greedy")
     beam = search(decoder, tokenizer, ids, settings.beams, limit, f"prompts: beam {settings.beams}")
     sampling = Decoding(temperature=settings.temperature)
-    sampled = tell(decoder, tokenizer, often, sampling, seeds, limit, "prompts: sampled")
+    sampled = tell_all(decoder, tokenizer, often, sampling, seeds, limit, "prompts: sampled")
     told: dict[Way, list[list[Told]]] = {
         "greedy": [[one] for one in greedy],
         "beam": [[one] for one in beam],
@@ -96,7 +96,7 @@ def continue_real(decoder: Decoder, tokenizer: Tokenizer, stories: RealStories, 
     parts = [divide(story) for story in stories.tokens]
     seeds, limit = [(settings.seed, number) for number in range(len(parts))], settings.max_new_tokens
     decoding, openings = Decoding(temperature=settings.temperature), [opening for opening, _ in parts]
-    told = tell(decoder, tokenizer, openings, decoding, seeds, limit, "going on with real stories")
+    told = tell_all(decoder, tokenizer, openings, decoding, seeds, limit, "going on with real stories")
     real = [cut(rest, limit, tokenizer) for _, rest in parts]
     return Continued([tokenizer.decode(opening) for opening in openings], told, real)
 

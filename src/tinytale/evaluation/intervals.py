@@ -43,7 +43,7 @@ def figure(value: float, error: float, most: float = math.inf) -> dict[str, Any]
     return {"value": value, "interval_95": (max(0.0, value - 1.96 * error), min(most, value + 1.96 * error))}
 
 
-def share(parts: Sequence[float], wholes: Sequence[float] | None = None) -> dict[str, Any] | None:
+def share(parts: Sequence[float | int], wholes: Sequence[int] | None = None) -> dict[str, Any] | None:
     """The share that the parts are of the wholes, all stories together, as a figure; None if there is no whole.
 
     Without `wholes`, the parts are shares themselves, or yes and no, one a story.

@@ -57,7 +57,7 @@ class Lexicon:
         return word.lower() in self._having
 
     def names(self, text: str) -> set[str]:
-        """The names in a text: words with a capital letter inside a sentence, or that mostly have one there in train."""
+        """The names in a text: words with a capital inside a sentence, or that mostly have one there in train."""
         return {
             word
             for word, opens in self._places(text)

@@ -13,11 +13,14 @@ LOOP_WORDS = 4
 """A loop says at least so many words again."""
 
 
-def repetition(stories: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Of stories as words: rep-1 to rep-4, each the mean over stories, and the share of stories with a loop."""
+def repetition(stories: Sequence[Sequence[str]], equal: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Of stories as words: rep-1 to rep-4, each the mean over stories, and the share of stories with a loop.
+
+    A longer story repeats more: `equal` are the stories as long as those that they are compared with, for rep-n.
+    """
     figures: dict[str, Any] = {}
     for length in LENGTHS:
-        figures[f"rep_{length}"] = share([repeated(story, length) for story in stories if len(story) >= length])
+        figures[f"rep_{length}"] = share([repeated(story, length) for story in equal if len(story) >= length])
     return {**figures, "loops": share([has_loop(story) for story in stories])}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tinytale.data.stored import StoredStories
 from tinytale.data.tokenizer import Tokenizer
-from tinytale.evaluation.telling import Told, cut, tell
+from tinytale.evaluation.telling import Told, cut, tell_all
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Decoding
 
@@ -44,7 +44,7 @@ def tell_samples(decoder: Decoder, tokenizer: Tokenizer, settings: SampleSetting
     decoding = Decoding(temperature=settings.temperature)
     seeds = [(settings.seed, sample) for sample in range(settings.stories)]
     prompts = [[]] * settings.stories
-    told = tell(decoder, tokenizer, prompts, decoding, seeds, settings.max_new_tokens, "telling stories")
+    told = tell_all(decoder, tokenizer, prompts, decoding, seeds, settings.max_new_tokens, "telling stories")
     return Samples(settings, told)
 
 

@@ -91,7 +91,7 @@ def _about_stories(samples: list[Told], real: list[Told], unit: Unit, lexicon: L
         }
     return {
         "endings": {name: _endings(stories) for name, stories in both.items()},
-        "repetition": {name: repetition(stories) for name, stories in words.items()},
+        "repetition": {name: repetition(words[name], equal[name]) for name in both},
         "diversity": diverse,
         "spelling": {name: spelling([told.whole_words() for told in both[name]], lexicon) for name in both},
     }
@@ -103,10 +103,11 @@ def _about_completions(completions: Completions, unit: Unit, lexicon: Lexicon) -
     for way in completions.told:
         prompts, told = zip(*completions.pairs(way), strict=True)
         texts = [one.text for one in told]
+        words = [words_of(text, unit) for text in texts]
         ways[way] = {
             "completions": len(told),
             "endings": _endings(told),
-            "repetition": repetition([words_of(text, unit) for text in texts]),
+            "repetition": repetition(words, words),
             "relevance": relevance(prompts, texts, lexicon),
         }
     return {"version": completions.version, "settings": asdict(completions.settings), "ways": ways}

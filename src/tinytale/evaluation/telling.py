@@ -27,7 +27,7 @@ def cut(tokens: Sequence[int], limit: int, tokenizer: Tokenizer) -> Told:
     return Told(tokenizer.decode(tokens[:limit]), len(tokens) < limit)
 
 
-def tell(
+def tell_all(
     decoder: Decoder,
     tokenizer: Tokenizer,
     prompts: Sequence[Sequence[int]],
