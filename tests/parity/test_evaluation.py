@@ -1,5 +1,5 @@
-"""The scores of a Hugging Face folder are those that transformers gives, computed another way: story by story, window by
-window, never a batch; a long story slides on by half a context. To 1e-4 nats, for every token and for the mean.
+"""The scores of a Hugging Face folder are those that transformers gives, computed another way: window by window, never
+a batch; a long story slides on by half a context. To 1e-4 nats, for every token and for the mean.
 """
 
 import math
@@ -38,72 +38,98 @@ def folder(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def compare(folder: Path, stories: list[str]) -> None:
-    """Hold both views of `stories`, and their mean, against transformers."""
-    tokenizer = load_tokenizer(folder)
-    theirs = transformers.GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-    their_tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    end, context = their_tokenizer.convert_tokens_to_ids("<|endoftext|>"), theirs.config.n_positions
+class Theirs:
+    """The folder in transformers, and what its model thinks of stories."""
 
-    def nats_of(ids: list[int]) -> list[float]:
+    def __init__(self, folder: Path):
+        self.model = transformers.GPT2LMHeadModel.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager"
+        )
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        self.end = self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
+        self.context = self.model.config.n_positions
+
+    def stream(self, stories: list[str]) -> list[int]:
+        return [self.end, *(token for text in stories for token in [*self.tokenizer(text)["input_ids"], self.end])]
+
+    def nats(self, ids: list[int]) -> list[float]:
         with torch.inference_mode():
-            return cross_entropy(
-                theirs(torch.tensor([ids[:-1]])).logits[0], torch.tensor(ids[1:]), reduction="none"
-            ).tolist()
+            logits_TV = self.model(torch.tensor([ids[:-1]])).logits[0]
+            return cross_entropy(logits_TV, torch.tensor(ids[1:]), reduction="none").tolist()
 
-    from_starts, stream = [0.0], [end]
-    for text in stories:
-        ids = [end, *their_tokenizer(text)["input_ids"], end]
-        nats = nats_of(ids[: context + 1])
-        start = 0
-        while len(nats) < len(ids) - 1:
-            start += context // 2
-            window = ids[start : start + context + 1]
-            nats += nats_of(window)[len(nats) - start :]
-        from_starts += nats
-        stream += ids[1:]
-    in_windows = [0.0]
-    for start in range(0, len(stream) - 1, context):
-        in_windows += nats_of(stream[start : start + context + 1])
+    def from_starts(self, stories: list[str]) -> list[float]:
+        """Of every token of the stream, its first left out."""
+        found = []
+        for text in stories:
+            ids = self.stream([text])
+            nats = self.nats(ids[: self.context + 1])
+            start = 0
+            while len(nats) < len(ids) - 1:
+                start += self.context // 2
+                nats += self.nats(ids[start : start + self.context + 1])[len(nats) - start :]
+            found += nats
+        return found
 
-    model = load_model(folder)
-    ours_N = np.array([end, *(token for text in stories for token in [*tokenizer.encode(text), end])])
-    assert ours_N.tolist() == stream
-    bounds = story_bounds(ours_N, end)
-    nats_N = nats_from_story_starts(model, ours_N, bounds)
-    np.testing.assert_allclose(nats_N, from_starts, rtol=0, atol=TOLERANCE)
-    np.testing.assert_allclose(nats_in_windows(model, ours_N), in_windows, rtol=0, atol=TOLERANCE)
-    score = summarise(nats_N, bounds, tokenizer.byte_lengths()[ours_N])
+    def in_windows(self, stories: list[str]) -> list[float]:
+        """The same, wherever the stories begin."""
+        stream, found = self.stream(stories), []
+        for start in range(0, len(stream) - 1, self.context):
+            found += self.nats(stream[start : start + self.context + 1])
+        return found
+
+
+def compare_from_starts(folder: Path, stories: list[str]) -> None:
+    theirs, tokenizer = Theirs(folder), load_tokenizer(folder)
+    expected = theirs.from_starts(stories)
+    stream_N = np.array(theirs.stream(stories))
+    bounds = story_bounds(stream_N, theirs.end)
+    nats_N = nats_from_story_starts(load_model(folder), stream_N, bounds)
+    np.testing.assert_allclose(nats_N[1:], expected, rtol=0, atol=TOLERANCE)
+    score = summarise(nats_N, bounds, tokenizer.byte_lengths()[stream_N])
     text_bytes = sum(len(text.encode("utf-8")) for text in stories)
-    assert score.loss == pytest.approx(sum(from_starts) / (len(stream) - 1), abs=TOLERANCE)
-    assert score.bits_per_byte == pytest.approx(sum(from_starts) / math.log(2) / text_bytes, abs=TOLERANCE)
+    assert score.loss == pytest.approx(np.mean(expected), abs=TOLERANCE)
+    assert score.bits_per_byte == pytest.approx(sum(expected) / math.log(2) / text_bytes, abs=TOLERANCE)
 
 
-def test_short_stories_and_such_as_slide_on_many_times(folder: Path):
+@pytest.fixture
+def stories(folder: Path) -> list[str]:
+    """Short ones, such as just fit, and such as slide on many times."""
+    half = CONTEXT // 2
     lengths = (
         1,
         5,
-        CONTEXT - 2,
-        CONTEXT - 1,
-        CONTEXT,
-        CONTEXT + 1,
-        3 * CONTEXT // 2,
-        3 * CONTEXT // 2 + 1,
-        10 * CONTEXT,
+        2 * half - 2,
+        2 * half - 1,
+        2 * half,
+        2 * half + 1,
+        3 * half - 1,
+        3 * half,
+        3 * half + 1,
+        20 * half,
     )
     tokenizer = load_tokenizer(folder)
     ids = tokenizer.encode(story(0, 0) + story(0, 1))
-    stories = ["Zoë saw a 🎈 in 日本.", *(tokenizer.decode(ids[:length]) for length in lengths)]
-    assert len(tokenizer.encode(stories[-1])) == 10 * CONTEXT
-    compare(folder, stories)
+    made = ["Zoë saw a 🎈 in 日本.", *(tokenizer.decode(ids[:length]) for length in lengths)]
+    assert len(tokenizer.encode(made[-1])) == 20 * half
+    return made
+
+
+def test_each_story_from_its_start(folder: Path, stories: list[str]):
+    compare_from_starts(folder, stories)
+
+
+def test_contiguous_windows(folder: Path, stories: list[str]):
+    theirs = Theirs(folder)
+    nats_N = nats_in_windows(load_model(folder), np.array(theirs.stream(stories)))
+    np.testing.assert_allclose(nats_N[1:], theirs.in_windows(stories), rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif("TINYSTORIES" not in os.environ, reason="TINYSTORIES does not name the folder of TinyStories")
 def test_the_shipped_weights_on_real_stories(repository: Path):
     text = (Path(os.environ["TINYSTORIES"]) / "valid.txt").read_text(encoding="utf-8")
-    stories = [story.strip() for story in text.split("<|endoftext|>") if story.strip()][:200]
+    real = [story.strip() for story in text.split("<|endoftext|>") if story.strip()][:200]
     folder = repository / "weights" / "small" / "model"
-    lengths = [len(load_tokenizer(folder).encode(story)) for story in stories]
+    lengths = [len(load_tokenizer(folder).encode(story)) for story in real]
     assert max(lengths) > 384 and min(lengths) < 256  # some slide on by half a context, some do not
-    compare(folder, stories)
+    compare_from_starts(folder, real)
