@@ -68,11 +68,10 @@ TINY_RUN = {"max_steps": 8, "evaluate_every": 4, "evaluate_tokens": 100, "precis
 def trainer(dataset: Path) -> Callable[..., "Trainer"]:
     """`trainer(folder, model={...}, data={...}, ...)`: a tiny run with these settings, begun or resumed in `folder`."""
     from tinytale.config import TrainConfig, override
-    from tinytale.data.batches import Batches
     from tinytale.data.shards import Manifest
     from tinytale.data.tokenizer import load_tokenizer
     from tinytale.runs import RunFolder
-    from tinytale.training.loop import initial_state
+    from tinytale.training.material import gather
     from tinytale.training.trainer import Trainer, resume
 
     manifest, tokenizer = Manifest.load(dataset), load_tokenizer(dataset)
@@ -85,14 +84,15 @@ def trainer(dataset: Path) -> Callable[..., "Trainer"]:
     def make(folder: Path, **changes: dict) -> Trainer:
         defaults = {"model": TINY_MODEL | {"vocab_size": 300}, "data": {"batch_size": 4}, "run": TINY_RUN}
         config = override(override(TrainConfig(), defaults), changes)
-        batches = Batches.of(config, manifest, dataset)
-        state = initial_state(config, config.run.max_steps or 1)
+        material = gather(config, dataset, manifest)
         run = RunFolder(folder)
-        resume(run, state)
-        dev_tokens = manifest.tokens(dataset, "dev")[: config.run.evaluate_tokens + 1]
+        resume(run, material.state)
         tokenizer_json = (dataset / "tokenizer.json").read_bytes()
         lengths = tokenizer.byte_lengths()
-        return Trainer(run, state, batches, dev_tokens, lengths, tokenizer_json, tokenizer.end_of_text, Silent())
+        end = tokenizer.end_of_text
+        return Trainer(
+            run, material.state, material.batches, material.dev_tokens_N, lengths, tokenizer_json, end, Silent()
+        )
 
     return make
 

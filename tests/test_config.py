@@ -41,6 +41,7 @@ BAD_FIELDS = [
     (OptimiserConfig, "matrix_weight_decay", -0.1),
     (OptimiserConfig, "average_decay", 1.0),
     (OptimiserConfig, "warmup_steps", -1),
+    (OptimiserConfig, "decay_fraction", 0.0),
     (OptimiserConfig, "final_fraction", 1.5),
     (OptimiserConfig, "betas", (0.9, 1.0)),
     (OptimiserConfig, "epsilon", 0.0),

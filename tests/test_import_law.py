@@ -14,6 +14,7 @@ LAYERS = (
     ("model", "data"),
     ("training", "generation", "inspection"),
     ("evaluation",),
+    ("storyteller",),
     ("interop", "serve", "report", "bench"),
     ("commands",),
     ("cli",),

@@ -1,3 +1,25 @@
 """From raw stories to a GPT-2 of your own: prepare, train, evaluate, generate."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinytale.storyteller import Storyteller
+
 __version__ = "0.1.0"
+
+
+def load(folder: str | Path, device: str = "auto") -> "Storyteller":
+    """A model that tells, continues and scores stories: `tinytale.load("small").generate("One day,")`.
+
+    Args:
+        folder: a run, a GPT-2 folder in Hugging Face's layout, or the name of shipped weights.
+        device: where to compute: auto, cpu, cuda or mps.
+
+    Raises:
+        TaleError: a file is missing or damaged, or the model does not know all of the tokens.
+        UsageError: there is no such folder, or no such device.
+    """
+    from tinytale.storyteller import load_storyteller  # with torch, which takes a second: not for `tinytale --help`
+
+    return load_storyteller(folder, device)

@@ -16,7 +16,7 @@ app = App(
     version=__version__,
     result_action="return_value",
 )
-for verb in ("prepare", "data", "train", "evaluate", "generate", "export", "bench", "doctor"):
+for verb in ("prepare", "data", "train", "evaluate", "generate", "inspect", "export", "bench", "study", "doctor"):
     app.command(f"tinytale.commands.{verb}:{verb}", name=verb)
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")

@@ -132,6 +132,9 @@ class OptimiserConfig:
     """Shape of the decay after the warm-up."""
     warmup_steps: int = 100
     """Steps over which the rate climbs linearly from 0 to its peak."""
+    decay_fraction: float = 1.0
+    """Share of the steps after the warm-up, the last ones, over which the rate decays. Before them it is at its peak
+    and the length of the run is still open."""
     final_fraction: float = 0.1
     """Where the rate is heading: its fraction of the peak one step after the last."""
     betas: tuple[float, float] = (0.9, 0.95)
@@ -156,6 +159,7 @@ class OptimiserConfig:
             self.schedule in ("cosine", "linear", "constant"), self, "schedule", "'cosine', 'linear' or 'constant'"
         )
         _require(self.warmup_steps >= 0, self, "warmup_steps", "a whole number of at least 0")
+        _require(0 < self.decay_fraction <= 1, self, "decay_fraction", "a fraction above 0 and at most 1")
         _require(0 <= self.final_fraction <= 1, self, "final_fraction", "a fraction between 0 and 1")
         _require(all(0 <= beta < 1 for beta in self.betas), self, "betas", "two numbers of at least 0 and below 1")
         _require(self.epsilon > 0, self, "epsilon", "a number above 0")

@@ -58,6 +58,27 @@ def test_every_story_is_what_its_tokens_spell_also_one_that_ends_within_a_charac
     assert any(story.endswith("�") for story in expected)
 
 
+def test_every_option_reaches_the_story_shown_and_in_json(tale, folder: Path):
+    def told(*options: str) -> str:
+        shown = tale("generate", folder, "One", "--max-new-tokens=25", *options).out
+        held = json.loads(tale("generate", folder, "One", "--max-new-tokens=25", *options, "--json").out)
+        assert shown == f"One{held['stories'][0]}\n"
+        return held["stories"][0]
+
+    usual = told()
+    stop = usual[5:7]
+    assert told(f"--stop={stop}", "--stop=never told") == usual.split(stop)[0]
+    variants = ["--min-p=0.9"], ["--greedy", "--repetition-penalty=9"], ["--beams=3"], ["--seed=1"]
+    assert len({usual, *(told(*options) for options in variants)}) == 5
+    assert told("--beams=1") == told("--greedy")
+
+
+def test_stories_do_not_depend_on_the_batch_size(tale, folder: Path):
+    options = ["--samples=7", "--max-new-tokens=30", "--json"]
+    told = [tale("generate", folder, *options, f"--batch-size={size}").out for size in (1, 3, 32)]
+    assert told[0] == told[1] == told[2]
+
+
 def test_a_prompt_longer_than_the_context_is_cut_with_a_note(tale, folder: Path):
     ended = tale("generate", folder, "abc " * 100, "--max-new-tokens=2")
     assert ended.code == 0 and "the model reads its last 32" in ended.err
@@ -72,6 +93,10 @@ def test_a_prompt_longer_than_the_context_is_cut_with_a_note(tale, folder: Path)
         ("--temperature=0", "temperature is 0.0; expected a number above 0"),
         ("--top-k=0", "top-k is 0"),
         ("--top-p=1.5", "top-p is 1.5"),
+        ("--min-p=2", "min-p is 2"),
+        ("--repetition-penalty=0", "repetition-penalty is 0"),
+        ("--beams=0", "beams is 0"),
+        ("--stop=", "stop string is empty"),
         ("--colour=red", "Unknown option: --colour"),
     ],
 )

@@ -84,7 +84,20 @@ def test_greedy_wins_over_the_other_settings(model: GPT2):
     assert choose(torch.tensor([0.0, 2.0, 1.0]), [0], sample_seed(0, 0)) == 1
 
 
-@pytest.mark.parametrize("setting", [{"temperature": 0.0}, {"top_k": 0}, {"top_p": 2.0}], ids=str)
+def test_greedy_heeds_the_repetition_penalty():
+    choose = Decoding(greedy=True, repetition_penalty=3.0).choice()
+    assert [choose(torch.tensor([0.0, 2.0, 1.0]), tokens, sample_seed(0, 0)) for tokens in ([0], [1], [1, 2])] == [
+        1,
+        2,
+        1,
+    ]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"temperature": 0.0}, {"top_k": 0}, {"top_p": 2.0}, {"min_p": 0.0}, {"repetition_penalty": 0.0}],
+    ids=str,
+)
 def test_a_setting_out_of_range_is_refused_before_anything_is_made(setting):
     with pytest.raises(UsageError):
         Decoding(**setting).choice()

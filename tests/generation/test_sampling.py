@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinytale.errors import UsageError
-from tinytale.generation.sampling import compose, draw, most_likely, temperature, top_k, top_p
+from tinytale.generation.sampling import (
+    compose,
+    draw,
+    min_p,
+    most_likely,
+    repetition_penalty,
+    temperature,
+    top_k,
+    top_p,
+)
 
 PROBABILITIES = [0.1, 0.4, 0.05, 0.25, 0.2]
 LOGITS_V = torch.tensor(PROBABILITIES).log() + 3  # logits may be off by any constant
@@ -71,6 +80,30 @@ def test_top_p_keeps_a_smallest_set_that_reaches_the_mass(logits: list[float], m
     assert kept.all() or probabilities[kept].min() >= probabilities[~kept].max()
 
 
+@pytest.mark.parametrize(
+    ("share", "kept"),
+    [
+        (1e-9, PROBABILITIES),
+        (0.24, [0.1 / 0.95, 0.4 / 0.95, 0, 0.25 / 0.95, 0.2 / 0.95]),
+        (0.51, [0, 0.4 / 0.65, 0, 0.25 / 0.65, 0]),
+        (1.0, [0, 1, 0, 0, 0]),
+    ],
+)
+def test_min_p_by_hand(share: float, kept: list[float]):
+    assert probabilities_after(min_p(share)) == pytest.approx(kept)
+
+
+def test_min_p_of_one_keeps_those_that_tie_with_the_most_likely():
+    assert min_p(1.0)(torch.tensor([1.0, 3.0, 3.0, 0.0])).tolist() == [-math.inf, 3, 3, -math.inf]
+
+
+def test_a_repetition_penalty_by_hand():
+    logits_V = torch.tensor([3.0, -1.0, 0.0, 2.0, -4.0])
+    assert repetition_penalty(2.0)(logits_V, [0, 1, 2, 0, 0]).tolist() == [1.5, -2.0, 0.0, 2.0, -4.0]
+    assert repetition_penalty(0.5)(logits_V, [4]).tolist() == [3.0, -1.0, 0.0, 2.0, -2.0]
+    assert repetition_penalty(1.0)(logits_V, [0, 1]).tolist() == logits_V.tolist()
+
+
 def test_samplers_apply_in_order():
     assert compose(top_k(2), temperature(0.5))(LOGITS_V).softmax(-1).tolist() == pytest.approx(
         [0, 0.4**2 / (0.4**2 + 0.25**2), 0, 0.25**2 / (0.4**2 + 0.25**2), 0]
@@ -80,7 +113,8 @@ def test_samplers_apply_in_order():
 
 def test_samplers_leave_their_input_as_it_was():
     before = LOGITS_V.clone()
-    compose(temperature(0.7), top_k(2), top_p(0.5))(LOGITS_V)
+    compose(temperature(0.7), top_k(2), top_p(0.5), min_p(0.5))(LOGITS_V)
+    repetition_penalty(2.0)(LOGITS_V, [1, 3])
     assert torch.equal(LOGITS_V, before)
 
 
@@ -90,6 +124,8 @@ def test_samplers_leave_their_input_as_it_was():
         *((temperature, value) for value in (0.0, -1.0, math.inf, math.nan)),
         *((top_k, value) for value in (0, -1)),
         *((top_p, value) for value in (0.0, 1.1, math.nan)),
+        *((min_p, value) for value in (0.0, 1.1, math.nan)),
+        *((repetition_penalty, value) for value in (0.0, -1.0, math.inf, math.nan)),
     ],
 )
 def test_a_setting_out_of_range_is_refused(make, value):

@@ -183,3 +183,25 @@ def test_beam_search_finds_what_transformers_finds(give, beams: int, tmp_path: P
         assert found == [token for token in expected[0, 4:].tolist() if token != end]
         lengths.add(len(found))
     assert len(lengths) > 1
+
+
+def test_samplers_in_their_order_leave_the_distribution_of_transformers():
+    from transformers.generation import logits_process as theirs
+
+    from tinytale.generation import sampling as ours
+
+    text = [3, 1, 4, 1, 5, 9, 2, 6]
+    processors = (
+        theirs.RepetitionPenaltyLogitsProcessor(1.3),
+        theirs.TemperatureLogitsWarper(0.7),
+        theirs.TopKLogitsWarper(40),
+        theirs.TopPLogitsWarper(0.95),
+        theirs.MinPLogitsWarper(0.02),
+    )
+    samplers = (ours.temperature(0.7), ours.top_k(40), ours.top_p(0.95), ours.min_p(0.02))
+    for logits_V in torch.randn(20, 97, generator=torch.Generator().manual_seed(0)) * 3:
+        expected_V = logits_V
+        for count, processor in enumerate(processors):
+            expected_V = processor(torch.tensor([text]), expected_V[None])[0]
+            shaped_V = ours.compose(*samplers[:count])(ours.repetition_penalty(1.3)(logits_V, text))
+            torch.testing.assert_close(shaped_V.softmax(-1), expected_V.softmax(-1), rtol=0, atol=1e-6)

@@ -18,6 +18,13 @@ def test_rates_by_hand(schedule):
     assert [rate_fraction(step, 8, config) for step in range(7)] == pytest.approx(BY_HAND[schedule])
 
 
+def test_the_decay_may_wait_for_the_last_part_and_until_then_the_length_is_open():
+    config = OptimiserConfig(schedule="linear", warmup_steps=2, decay_fraction=0.5, final_fraction=0.0)
+    rates = [rate_fraction(step, 10, config) for step in range(11)]
+    assert rates == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0])
+    assert rates[:7] == [rate_fraction(step, 100, config) for step in range(7)]
+
+
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_the_decay_ends_at_its_final_fraction(schedule):
     config = OptimiserConfig(schedule=schedule, warmup_steps=2, final_fraction=0.25)

@@ -2,11 +2,13 @@
 
 import sys
 import time
+from collections.abc import Iterable
+from typing import Any
 
-from tinytale.commands.options import Device, load_weights, print_json
+import tinytale
+from tinytale.commands.options import Device, print_json
 from tinytale.console import console
 from tinytale.errors import UsageError
-from tinytale.runs import find_folder, model_folder
 
 
 def generate(
@@ -19,7 +21,12 @@ def generate(
     temperature: float = 0.8,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    beams: int | None = None,
+    stop: list[str] | None = None,
     seed: int = 0,
+    batch_size: int = 32,
     device: Device = "auto",
     json: bool = False,
 ) -> None:
@@ -43,8 +50,18 @@ def generate(
         Draw from this many most likely tokens.
     top_p: float
         Draw from the fewest tokens that reach this probability together.
+    min_p: float
+        Draw from the tokens that have this share of the probability of the most likely one.
+    repetition_penalty: float
+        Above 1, tokens that the text has already become less likely.
+    beams: int
+        Search for the most likely story with so many beams, instead of drawing; it appears when it is found.
+    stop: list[str]
+        Text that ends a story and is not part of it; may be given several times.
     seed: int
         The same seed tells the same stories.
+    batch_size: int
+        How many stories are told at once with --json; the stories do not depend on it.
     device: str
         Where to compute.
     json: bool
@@ -52,41 +69,44 @@ def generate(
     """
     if samples < 1 or max_new_tokens < 1:
         raise UsageError(f"samples is {samples} and max-new-tokens {max_new_tokens}; expected at least 1 of each")
-    weights = model_folder(find_folder(folder))
+    settings: dict[str, Any] = {
+        "greedy": greedy,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "stop": stop or [],
+        "seed": seed,
+    }
+    teller = tinytale.load(folder, device)
+    length, context = len(teller.tokenizer.encode(prompt)) + 1, teller.model.config.context_length
+    if length > context:
+        console.print(f"The prompt has {length} tokens; the model reads its last {context}.", style="yellow")
 
-    from tinytale.data.tokenizer import StreamDecoder
-    from tinytale.generation.decoding import Decoding, sample_seed
-    from tinytale.generation.decoding import generate as generate_tokens
-
-    choose = Decoding(greedy=greedy, temperature=temperature, top_k=top_k, top_p=top_p).choice()
-    model, tokenizer = load_weights(weights, device)
-    ids = [tokenizer.end_of_text, *tokenizer.encode(prompt)]
-    if len(ids) > model.config.context_length:
-        console.print(
-            f"The prompt has {len(ids)} tokens; the model reads its last {model.config.context_length}.", style="yellow"
-        )
-
-    stories = []
+    if json or beams is not None:
+        settings |= {"max_new_tokens": max_new_tokens, "beams": beams}
+        told = teller.generate(prompt, samples=samples, batch_size=batch_size, **settings)
+        if json:
+            print_json({"prompt": prompt, "settings": settings, "stories": [story.text for story in told]})
+        else:
+            show([str(told[0])])
+        return
     tokens, started = 0, time.perf_counter()
     for sample in range(samples):
-        decoder, pieces = StreamDecoder(tokenizer), []
-        if not json:
-            sys.stdout.write(("\n" if sample else "") + prompt)
-        for token in generate_tokens(
-            model, ids, choose, sample_seed(seed, sample), max_new_tokens, tokenizer.end_of_text
-        ):
-            tokens += 1
-            pieces.append(decoder.feed(token))
-            if not json:
-                sys.stdout.write(pieces[-1])
-                sys.stdout.flush()
-        pieces.append(decoder.finish())
-        stories.append("".join(pieces))
-        if not json:
-            sys.stdout.write(pieces[-1] + "\n")
-            sys.stdout.flush()
-    if json:
-        settings = {"greedy": greedy, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
-        print_json({"prompt": prompt, "settings": settings, "stories": stories})
-    elif console.is_terminal:
+        pieces = teller.stream(prompt, max_new_tokens=max_new_tokens, sample=sample, **settings)
+        sys.stdout.write(("\n" if sample else "") + prompt)
+        tokens += len(teller.tokenizer.encode(show(pieces)))
+    if console.is_terminal:
         console.print(f"{tokens / (time.perf_counter() - started):,.0f} tokens/s", style="dim")
+
+
+def show(pieces: Iterable[str]) -> str:
+    """Write text to standard output as it comes, and a line's end after it; return it."""
+    shown = []
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+        shown.append(piece)
+    sys.stdout.write("\n")
+    return "".join(shown)

@@ -1,7 +1,6 @@
 """`tinytale train`: a dataset and a recipe become a run."""
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -36,6 +35,7 @@ MAY_CHANGE_ON_RESUME = {
     "run.evaluate_every",
     "run.evaluate_tokens",
     "run.allocator",
+    "optimiser.decay_fraction",
     "run.checkpoint_seconds",
     "run.keep_checkpoints",
     "data.folder",
@@ -171,29 +171,19 @@ def _train_together(
     tokenizer: "Tokenizer",
     rehearse: Callable[..., int] | None,
 ) -> int:
-    from tinytale.data.batches import Batches
     from tinytale.training.checkpoint import refuse_other_architecture
     from tinytale.training.display import ConsoleDisplay, NoDisplay
-    from tinytale.training.distributed import Share
     from tinytale.training.interrupt import Interrupt, exit_code
-    from tinytale.training.loop import initial_state
+    from tinytale.training.material import gather
     from tinytale.training.trainer import Trainer
     from tinytale.training.trainer import resume as resume_state
 
-    rows = ranks.rows(settings.data.batch_size)
-    batches = Batches.of(settings, manifest, source)
-    dev = manifest.tokens(source, "dev")
-    if not len(dev):
-        raise UsageError(
-            f"the dev split of {source} is empty, so no weights can be called the best; prepare more stories"
-        )
-    steps = settings.run.max_steps or max(1, math.ceil(settings.run.epochs * batches.steps_per_epoch))
-    dev_tokens = dev[: settings.run.evaluate_tokens + 1 if settings.run.evaluate_tokens else len(dev)]
     if begun_at := folder.pointer("latest"):
         refuse_other_architecture(folder, begun_at, settings.model)
-    state = initial_state(settings, steps, ranks)
+    material = gather(settings, source, manifest, ranks)
+    state, batches = material.state, material.batches
     if rehearse:
-        return rehearse(folder, state, batches, dev_tokens, tokenizer)
+        return rehearse(folder, state, batches, material.dev_tokens_N, tokenizer)
     step = resume_state(folder, state)
     if ranks.main:
         decided = dataclasses.replace(settings.run, compile=state.compiled)
@@ -203,7 +193,9 @@ def _train_together(
     place = f"{ranks.size} x " * (ranks.size > 1) + f"{state.device.type} {state.precision}"
     title = f"{settings.recipe} on {source.name}: {parameters}, {place}, to {folder.path}"
     with (
-        ConsoleDisplay(title, step, steps, settings.tokens_per_step) if ranks.main else NoDisplay() as display,
+        ConsoleDisplay(title, step, state.max_steps, settings.tokens_per_step)
+        if ranks.main
+        else NoDisplay() as display,
         Interrupt() as interrupt,
     ):
         if step:
@@ -211,8 +203,8 @@ def _train_together(
         trainer = Trainer(
             folder,
             state,
-            Share(batches, rows) if ranks.size > 1 else batches,
-            dev_tokens,
+            batches,
+            material.dev_tokens_N,
             tokenizer.byte_lengths(),
             (source / "tokenizer.json").read_bytes(),
             tokenizer.end_of_text,
@@ -225,13 +217,14 @@ def _train_together(
     if stopped:
         console.print(f"Stopped at step {state.progress.step}; go on with the same command and --resume.")
         return exit_code(stopped)
-    if state.progress.best_loss is None:
+    progress = state.progress
+    if progress.best_loss is None:
         raise TaleError(
             f"{folder.path} has no model: no evaluation has found a finite dev loss; train on with a larger"
             " --max-steps, or, if the loss is not finite, begin again with a lower optimiser.learning_rate"
         )
     console.print(
-        f"Done: {steps} steps; best dev loss {state.progress.best_loss:.3f} at step {state.progress.best_step}."
+        f"Done: {state.max_steps} steps; best dev loss {progress.best_loss:.3f} at step {progress.best_step}."
         f" Next: tinytale evaluate {folder.path}; tinytale generate {folder.path}"
     )
     return 0

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from tinytale.config import TrainConfig
 from tinytale.data.shards import Manifest
 from tinytale.errors import UsageError
 
@@ -49,14 +48,6 @@ class Batches:
             return epoch_plan(seed, 0 if fixed else epoch, self.windows, context_length)
 
         self._plan = plan
-
-    @classmethod
-    def of(cls, config: TrainConfig, manifest: Manifest, folder: Path) -> "Batches":
-        """The batches of a run."""
-        data = config.data
-        return cls(
-            manifest, folder, config.sequence_length, data.batch_size, config.run.seed, fixed=data.order == "fixed"
-        )
 
     @property
     def steps_per_epoch(self) -> int:

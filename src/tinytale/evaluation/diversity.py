@@ -34,7 +34,7 @@ def diversity(stories: Sequence[Words], unit: Unit, advance: Any = lambda story:
 
 def distinct(stories: Sequence[Words], length: int) -> dict[str, Any] | None:
     """distinct-n: the distinct runs of n words in the set over all of them (Li et al., 2016, "A diversity-promoting
-    objective function for neural conversation models", section 5). None if no story has n words.
+    objective function for neural conversation models"). None if no story has n words.
     """
     runs = [[tuple(story[start : start + length]) for start in range(len(story) - length + 1)] for story in stories]
     sets = [set(of_story) for of_story in runs]
@@ -51,7 +51,7 @@ def distinct(stories: Sequence[Words], length: int) -> dict[str, Any] | None:
 
 def compression(texts: Sequence[str]) -> dict[str, Any]:
     """The bytes of all texts over their bytes as gzip packs them: the higher, the more they repeat (Shaib et al., 2024,
-    "Standardizing the measurement of text diversity", section 2).
+    "Standardizing the measurement of text diversity").
     """
 
     def ratio(numbers: Sequence[int]) -> float:
@@ -64,7 +64,7 @@ def compression(texts: Sequence[str]) -> dict[str, Any]:
 
 def self_bleu(texts: Sequence[str], unit: Unit, advance: Any = lambda story: None) -> dict[str, Any] | None:
     """The mean BLEU, from 0 to 100, of each text against all others: the higher, the more alike (Zhu et al., 2018,
-    "Texygen", section 3.2). None if there are no others. The interval is over the texts, the others held as they are.
+    "Texygen"). None if there are no others. The interval is over the texts, the others held as they are.
     """
     from sacrebleu.metrics.bleu import BLEU
 

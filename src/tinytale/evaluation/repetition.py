@@ -29,7 +29,7 @@ def repeated(words: Sequence[str], length: int) -> float:
 
     $$\text{rep-}n = 1 - \frac{|\text{distinct }n\text{-grams}|}{|n\text{-grams}|}$$
 
-    (Welleck et al., 2020, "Neural text generation with unlikelihood training", section 6.1: seq-rep-n).
+    (Welleck et al., 2020, "Neural text generation with unlikelihood training": seq-rep-n).
     """
     runs = [tuple(words[start : start + length]) for start in range(len(words) - length + 1)]
     return 1 - len(set(runs)) / len(runs)

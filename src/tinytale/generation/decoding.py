@@ -10,7 +10,17 @@ from torch import Tensor
 
 from tinytale.errors import TaleError
 from tinytale.generation.decoder import Decoder
-from tinytale.generation.sampling import Sampler, compose, draw, most_likely, temperature, top_k, top_p
+from tinytale.generation.sampling import (
+    Sampler,
+    compose,
+    draw,
+    min_p,
+    most_likely,
+    repetition_penalty,
+    temperature,
+    top_k,
+    top_p,
+)
 from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.model.gpt2 import GPT2
 
@@ -20,28 +30,38 @@ Choice = Callable[[Float[Tensor, " V"], Sequence[int], torch.Generator], int]
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How the next token is chosen."""
+    """How the next token is chosen; None and a penalty of 1 leave a sampler out."""
 
     greedy: bool = False
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
 
     def choice(self) -> Choice:
-        """The chooser: the most likely token, or a draw after temperature, then top-k, then top-p.
+        """The chooser: penalty, then the most likely token, or a draw after temperature, top-k, top-p and min-p.
+
+        They come in this order, as in transformers: each sees what those before it have left.
 
         Raises:
             UsageError: a setting out of its range.
         """
-        if self.greedy:
-            return lambda logits_V, tokens, generator: most_likely(logits_V)
-        samplers: list[Sampler] = [temperature(self.temperature)]
-        if self.top_k is not None:
-            samplers.append(top_k(self.top_k))
-        if self.top_p is not None:
-            samplers.append(top_p(self.top_p))
-        shape = compose(*samplers)
-        return lambda logits_V, tokens, generator: draw(shape(logits_V), generator)
+        penalise = repetition_penalty(self.repetition_penalty)
+        samplers: list[Sampler] = []
+        if not self.greedy:
+            samplers.append(temperature(self.temperature))
+            samplers += [top_k(self.top_k)] if self.top_k is not None else []
+            samplers += [top_p(self.top_p)] if self.top_p is not None else []
+            samplers += [min_p(self.min_p)] if self.min_p is not None else []
+        shape, pick = compose(*samplers), most_likely if self.greedy else draw
+
+        def choose(logits_V: Float[Tensor, " V"], tokens: Sequence[int], generator: torch.Generator) -> int:
+            if self.repetition_penalty != 1:
+                logits_V = penalise(logits_V, tokens)
+            return pick(shape(logits_V), generator)
+
+        return choose
 
 
 def sample_seed(seed: int, sample: int) -> torch.Generator:

@@ -4,7 +4,7 @@ Letters of shapes: V vocabulary.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,28 @@ from torch import Tensor
 from tinytale.errors import UsageError
 
 Sampler = Callable[[Float[Tensor, " V"]], Float[Tensor, " V"]]
+"""From logits to logits."""
+
+
+Penalty = Callable[[Float[Tensor, " V"], Sequence[int]], Float[Tensor, " V"]]
+"""From logits, and the tokens of the text so far, to logits."""
+
+
+def repetition_penalty(value: float) -> Penalty:
+    """Make the tokens of the text so far less likely (Keskar et al., 2019, section 4.1).
+
+    Their logits are divided by `value` where they are positive, and multiplied by it where they are negative, which the
+    paper leaves open; below 1, repetition is encouraged. The end of text that opens a text is one of its tokens.
+    """
+    if not 0 < value < math.inf:
+        raise UsageError(f"repetition-penalty is {value}; expected a number above 0 (1 changes nothing)")
+
+    def penalise(logits_V: Tensor, tokens: Sequence[int]) -> Tensor:
+        seen = torch.tensor(sorted(set(tokens)), dtype=torch.int64)
+        theirs = logits_V[seen]
+        return logits_V.index_copy(0, seen, torch.where(theirs > 0, theirs / value, theirs * value))
+
+    return penalise
 
 
 def temperature(value: float) -> Sampler:
@@ -49,6 +71,15 @@ def top_p(mass: float) -> Sampler:
         return logits_V.masked_fill(torch.zeros_like(reached_before).scatter(0, order_V, reached_before), -math.inf)
 
     return keep
+
+
+def min_p(share: float) -> Sampler:
+    """Keep the tokens that have at least `share` of the probability of the most likely one (Nguyen et al., 2024)."""
+    if not 0 < share <= 1:
+        raise UsageError(f"min-p is {share}; expected a share above 0 and at most 1")
+    return lambda logits_V: logits_V.masked_fill(
+        logits_V.double() < logits_V.max().double() + math.log(share), -math.inf
+    )
 
 
 def compose(*samplers: Sampler) -> Sampler:

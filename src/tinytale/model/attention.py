@@ -30,6 +30,18 @@ def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> 
     return key_positions[None, :] <= query_positions[:, None]
 
 
+def attention_weights(
+    q_BHTD: Float[Tensor, "B H T D"],
+    k_BHSD: Float[Tensor, "B H S D"],
+    visible_BTS: Bool[Tensor, "B T S"] | None = None,
+) -> Float[Tensor, "B H T S"]:
+    r"""How much each query takes from each key: $\mathrm{softmax}(QK^\top / \sqrt{D} + M)$, each row a distribution."""
+    T, S = q_BHTD.shape[-2], k_BHSD.shape[-2]
+    mask = causal_mask(T, S, q_BHTD.device) if visible_BTS is None else visible_BTS[:, None]
+    scores_BHTS = q_BHTD @ k_BHSD.transpose(-2, -1) / math.sqrt(q_BHTD.shape[-1])
+    return torch.softmax(scores_BHTS.masked_fill(~mask, -math.inf), dim=-1)
+
+
 def textbook_attention(
     q_BHTD: Float[Tensor, "B H T D"],
     k_BHSD: Float[Tensor, "B H S D"],
@@ -45,13 +57,7 @@ def textbook_attention(
     `dropout` is the probability of dropping an attention weight. Texts of different lengths say themselves which keys
     each query may look at (`visible_BTS`); else the queries are the last T positions.
     """
-    T, S = q_BHTD.shape[-2], k_BHSD.shape[-2]
-    mask = causal_mask(T, S, q_BHTD.device) if visible_BTS is None else visible_BTS[:, None]
-    scores_BHTS = q_BHTD @ k_BHSD.transpose(-2, -1) / math.sqrt(q_BHTD.shape[-1])
-    scores_BHTS = scores_BHTS.masked_fill(~mask, -math.inf)
-    weights_BHTS = torch.softmax(scores_BHTS, dim=-1)
-    weights_BHTS = F.dropout(weights_BHTS, dropout)
-    return weights_BHTS @ v_BHSD
+    return F.dropout(attention_weights(q_BHTD, k_BHSD, visible_BTS), dropout) @ v_BHSD
 
 
 def fused_attention(

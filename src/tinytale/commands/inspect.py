@@ -1,0 +1,51 @@
+"""`tinytale inspect`: look inside a model while it reads a text."""
+
+from pathlib import Path
+
+from tinytale.commands.options import load_weights, print_json
+from tinytale.console import console
+from tinytale.errors import UsageError
+from tinytale.files import write_text
+from tinytale.runs import find_folder, model_folder
+
+
+def inspect(folder: str, text: str, *, html: Path | None = None, json: bool = False) -> None:
+    """Look inside: what surprised the model in a text, what it expected, what each layer would have said, and where
+    each attention head looked.
+
+    The numbers are of the textbook path. Without --html, a table of the tokens is printed.
+
+    Parameters
+    ----------
+    folder
+        A run, a GPT-2 folder in Hugging Face's layout, or the name of shipped weights.
+    text
+        What the model reads, from the beginning of a story.
+    html
+        Write a page with everything, one file that needs nothing else.
+    json
+        Print all numbers as one JSON object.
+    """
+    if not text:
+        raise UsageError("there is no text; give some words of a story")
+    if html and html.is_dir():
+        raise UsageError(f"{html} is a folder; name a file for the page")
+    weights = model_folder(find_folder(folder))
+
+    from tinytale.inspection.page_data import page_data
+    from tinytale.inspection.table import look_table
+    from tinytale.serve.look_page import look_page
+
+    model, tokenizer = load_weights(weights, "cpu", kernels="textbook")
+    data = page_data(model, tokenizer, [tokenizer.end_of_text, *tokenizer.encode(text)])
+    if html:
+        note = (
+            f"{folder}: {model.config.layers} layers, {model.config.heads} heads, {model.parameter_count():,} weights"
+        )
+        write_text(html, look_page(data, "Look inside", note))
+    if json:
+        print_json(data)
+    elif not html:
+        console.print(look_table(data))
+    if html:
+        console.print(f"Written to {html}; open it in a browser")

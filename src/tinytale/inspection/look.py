@@ -1,0 +1,82 @@
+"""One text seen from inside: attention weights, the residual stream after every block, logits.
+
+Letters of shapes: L layers, H heads, T positions (S the positions looked at), C width, V vocabulary, K candidates.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tinytale.errors import UsageError
+from tinytale.model.attention import CausalSelfAttention, attention_weights
+from tinytale.model.gpt2 import GPT2, Block
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a model computed while it read a text."""
+
+    tokens_T: Int[Tensor, " T"]
+    attention_LHTS: Float[Tensor, "L H T S"]
+    """How much each position takes from each one up to itself; every row sums to 1."""
+    lens_LTV: Float[Tensor, "L1 T V"]
+    """The logit lens (nostalgebraist, 2020): the output layer applied to the residual stream before the first block and
+    after each. The last entry is the model's own logits."""
+
+    @property
+    def logits(self) -> Float[Tensor, "T V"]:
+        """Of the token that follows each position."""
+        return self.lens_LTV[-1]
+
+    def surprise(self) -> Float[Tensor, " T1"]:
+        r"""$-\log_2 P(x_t \mid x_{<t})$ in bits, of every token but the first."""
+        chosen_T = self.logits[:-1].log_softmax(-1).gather(-1, self.tokens_T[1:, None])[:, 0]
+        return -chosen_T / math.log(2)
+
+    def candidates(self, count: int) -> tuple[Float[Tensor, "L1 T K"], Int[Tensor, "L1 T K"]]:
+        """The likeliest next tokens at every layer and position: their probabilities, falling, and they themselves."""
+        probabilities, tokens = self.lens_LTV.softmax(-1).topk(min(count, self.lens_LTV.shape[-1]))
+        return probabilities, tokens
+
+
+@torch.inference_mode()
+def look(model: GPT2, tokens: Sequence[int]) -> Look:
+    """Read a text and keep what usually passes by, as the model's own kernels compute it: give it the textbook's.
+
+    Raises:
+        UsageError: the text is empty or longer than the context.
+    """
+    if not tokens:
+        raise UsageError("there is no token to look at; give some text")
+    packed_LBTE: list[Tensor] = []
+    stream_LBTC: list[Tensor] = []
+
+    def keep_packed(module: nn.Module, inputs: object, qkv_BTE: Tensor) -> None:
+        packed_LBTE.append(qkv_BTE)
+
+    def keep_stream(module: nn.Module, inputs: object, x_BTC: Tensor) -> None:
+        stream_LBTC.append(x_BTC)
+
+    hooks = [model.blocks[0].register_forward_pre_hook(lambda _, inputs: stream_LBTC.append(inputs[0]))]
+    for module in model.modules():
+        if isinstance(module, CausalSelfAttention):
+            hooks.append(module.qkv.register_forward_hook(keep_packed))
+        elif isinstance(module, Block):
+            hooks.append(module.register_forward_hook(keep_stream))
+    tokens_T = torch.tensor(list(tokens), device=model.device)
+    try:
+        model(tokens_T[None])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    heads = model.config.heads
+    weights = []
+    for qkv_BTE in packed_LBTE:
+        q_BHTD, k_BHTD, _ = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv_BTE.chunk(3, dim=-1))
+        weights.append(attention_weights(q_BHTD, k_BHTD)[0])
+    lens = [model.embedding.logits(model.final_norm(x_BTC))[0] for x_BTC in stream_LBTC]
+    return Look(tokens_T.cpu(), torch.stack(weights).float().cpu(), torch.stack(lens).float().cpu())

@@ -1,0 +1,210 @@
+"""The Python interface: a model that tells, continues and scores stories. `tinytale.load` gives one."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinytale.data.tokenizer import Tokenizer, load_tokenizer
+from tinytale.errors import TaleError, UsageError
+from tinytale.evaluation.perplexity import nats_from_story_starts
+from tinytale.generation.beam import beam_search
+from tinytale.generation.decoder import Decoder
+from tinytale.generation.decoding import Choice, Decoding, sample_seed
+from tinytale.generation.stories import Story, TokenRecord, opened, stream_story, tell_stories
+from tinytale.generation.torch_decoder import TorchDecoder
+from tinytale.hardware import pick_device
+from tinytale.model.attention import Kernels
+from tinytale.model.folder import load_model
+from tinytale.model.gpt2 import GPT2
+from tinytale.runs import find_folder, model_folder
+
+
+def load_storyteller(folder: str | Path, device: str = "auto", kernels: Kernels = "fused") -> "Storyteller":
+    """The model of a run, of a GPT-2 folder in Hugging Face's layout or of shipped weights, on its device.
+
+    Raises:
+        TaleError: a file is missing or damaged, or the model does not know all of the tokens.
+        UsageError: there is no such folder, or no such device.
+    """
+    weights = model_folder(find_folder(str(folder)))
+    tokenizer = load_tokenizer(str(weights))
+    model = load_model(weights, kernels)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise TaleError(
+            f"the tokenizer of {weights} has {tokenizer.vocab_size} tokens, its model knows {model.config.vocab_size};"
+            " one of them belongs to another model"
+        )
+    return Storyteller(model.to(pick_device(device)), tokenizer)
+
+
+@dataclass(frozen=True)
+class StoryScore:
+    """How well a model predicts a text, read from its start; its closing end-of-text is the last token."""
+
+    text: str
+    tokens: list[TokenRecord]
+
+    @property
+    def nats(self) -> float:
+        """How surprising the whole text is: minus its log-probability."""
+        return -math.fsum(record.log_probability for record in self.tokens)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats / tokens)."""
+        return math.exp(self.nats / len(self.tokens))
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Nats / (ln 2 x UTF-8 bytes of the text): comparable whatever the tokenizer."""
+        return self.nats / (math.log(2) * len(self.text.encode()))
+
+
+class Storyteller:
+    """A GPT-2 and its tokenizer. Every call is by itself: nothing is kept from one to the next."""
+
+    def __init__(self, model: GPT2, tokenizer: Tokenizer):
+        self.model, self.tokenizer = model, tokenizer
+
+    def decoder(self, slots: int) -> Decoder:
+        """What computes, with room for this many texts at once."""
+        return TorchDecoder(self.model, slots)
+
+    def generate(
+        self,
+        prompt: str | Sequence[str] = "",
+        *,
+        samples: int = 1,
+        max_new_tokens: int = 400,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        greedy: bool = False,
+        beams: int | None = None,
+        stop: str | Sequence[str] = (),
+        seed: int = 0,
+        alternatives: int = 0,
+        batch_size: int = 32,
+    ) -> list[Story]:
+        """Tell stories: `samples` of each prompt, one prompt's after the other's; up to `batch_size` at once.
+
+        A story is the same whatever it is told together with: it depends on its prompt, the settings, the seed and its
+        number among its prompt's samples.
+
+        Args:
+            prompt: how the story begins, or several beginnings; "" lets the model begin.
+            samples: how many stories of each prompt.
+            max_new_tokens: longest continuation, in tokens.
+            temperature: below 1 plays safe, above 1 dares more.
+            top_k: draw from this many most likely tokens.
+            top_p: draw from the fewest tokens that reach this probability together.
+            min_p: draw from the tokens that have this share of the probability of the most likely one.
+            repetition_penalty: above 1, tokens that the text has already become less likely.
+            greedy: always take the most likely token; the settings of drawing do not count then.
+            beams: search for the most likely text with so many beams, instead of drawing.
+            stop: text that ends a story and is not part of it; one, or several.
+            seed: the same seed tells the same stories.
+            alternatives: keep so many most likely tokens at each place.
+            batch_size: how many stories are told at once; only speed and memory depend on it.
+
+        Raises:
+            UsageError: a setting is out of its range, or a text holds a lone surrogate.
+            TaleError: the model's numbers are not finite.
+        """
+        decoding = Decoding(
+            greedy=greedy,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+        )
+        if min(samples, max_new_tokens, batch_size) < 1:
+            raise UsageError(
+                f"samples is {samples}, max-new-tokens {max_new_tokens} and batch-size {batch_size}; expected at least"
+                " 1 of each"
+            )
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        choices: list[Choice] = [decoding.choice()] * (samples * len(prompts))
+        if beams is not None:
+            if samples > 1 or repetition_penalty != 1:
+                raise UsageError(
+                    f"beams is {beams}, samples {samples} and repetition-penalty {repetition_penalty}; expected 1"
+                    " of both: beam search finds one text, the likeliest as the model has it"
+                )
+            choices = [self._found(prompt, beams, max_new_tokens) for prompt in prompts]
+        return tell_stories(
+            self.decoder(min(batch_size, max(1, len(choices)))),
+            self.tokenizer,
+            [prompt for prompt in prompts for _ in range(samples)],
+            choices,
+            [sample_seed(seed, sample) for _ in prompts for sample in range(samples)],
+            max_new_tokens,
+            [stop] if isinstance(stop, str) else stop,
+            alternatives,
+        )
+
+    def _found(self, prompt: str, beams: int, max_new_tokens: int) -> Choice:
+        """The choice that takes the tokens of the text that beam search finds, one after another."""
+        end = self.tokenizer.end_of_text
+        decoder = self.decoder(max(1, beams))
+        found = beam_search(decoder, opened(self.tokenizer, prompt), beams, max_new_tokens, end)
+        tokens = iter([*found, end])
+        return lambda logits_V, text, generator: next(tokens)
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        max_new_tokens: int = 400,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        greedy: bool = False,
+        stop: str | Sequence[str] = (),
+        seed: int = 0,
+        sample: int = 0,
+    ) -> Iterator[str]:
+        """Tell one story piece by piece, without its prompt: together, the text of `generate(...)[sample]`.
+
+        No piece ends within a character, or shows a part of a stop string. The settings are those of `generate`.
+
+        Raises:
+            UsageError: a setting is out of its range, or a text holds a lone surrogate.
+            TaleError: the model's numbers are not finite.
+        """
+        decoding = Decoding(
+            greedy=greedy,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+        )
+        if max_new_tokens < 1:
+            raise UsageError(f"max-new-tokens is {max_new_tokens}; expected at least 1")
+        stops = [stop] if isinstance(stop, str) else stop
+        seeded = sample_seed(seed, sample)
+        return stream_story(self.decoder(1), self.tokenizer, prompt, decoding.choice(), seeded, max_new_tokens, stops)
+
+    def score(self, text: str) -> StoryScore:
+        """How surprising a text is, as a story from its start: opened by an end-of-text, closed by one that counts.
+
+        The same as `tinytale evaluate` measures; a text longer than the context slides on by half a context.
+
+        Raises:
+            UsageError: the text is empty, or holds a lone surrogate.
+        """
+        if not text:
+            raise UsageError("the text is empty: there is nothing to score")
+        stream_N = np.array([*opened(self.tokenizer, text), self.tokenizer.end_of_text])
+        nats_N = nats_from_story_starts(self.model, stream_N, np.array([0, len(stream_N) - 1]))
+        pairs = zip(stream_N[1:].tolist(), nats_N[1:].tolist(), strict=True)
+        return StoryScore(text, [TokenRecord(token, -nats) for token, nats in pairs])

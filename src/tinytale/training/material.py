@@ -1,0 +1,46 @@
+"""What a run is made of: the model in its first state, its batches, and the dev tokens that it is measured on."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinytale.config import TrainConfig
+from tinytale.data.batches import Batches
+from tinytale.data.shards import Manifest
+from tinytale.errors import UsageError
+from tinytale.training.distributed import ALONE, Ranks, Share
+from tinytale.training.loop import BatchSource, TrainState, initial_state
+
+
+@dataclass(frozen=True)
+class Material:
+    """Of one rank."""
+
+    state: TrainState
+    batches: BatchSource
+    """This rank's rows of every batch."""
+    dev_tokens_N: np.ndarray
+
+
+def gather(config: TrainConfig, dataset: Path, manifest: Manifest, ranks: Ranks = ALONE) -> Material:
+    """Make what `config` describes, from the dataset folder of `manifest`; `epochs` become steps here.
+
+    Raises:
+        UsageError: the dev split is empty, the train split too short, or the device is not there.
+    """
+    data, run = config.data, config.run
+    rows = ranks.rows(data.batch_size)
+    batches = Batches(manifest, dataset, config.sequence_length, data.batch_size, run.seed, data.order == "fixed")
+    dev = manifest.tokens(dataset, "dev")
+    if not len(dev):
+        raise UsageError(
+            f"the dev split of {dataset} is empty, so no weights can be called the best; prepare more stories"
+        )
+    steps = run.max_steps or max(1, math.ceil(run.epochs * batches.steps_per_epoch))
+    return Material(
+        state=initial_state(config, steps, ranks),
+        batches=Share(batches, rows) if ranks.size > 1 else batches,
+        dev_tokens_N=dev[: run.evaluate_tokens + 1 if run.evaluate_tokens else len(dev)],
+    )
