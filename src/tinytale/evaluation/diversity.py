@@ -3,8 +3,10 @@ brought to an equal size before they are compared.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from tinytale.data.sequences import Unit
 from tinytale.evaluation.intervals import figure, half_sample_error, ratio_and_error
@@ -12,6 +14,10 @@ from tinytale.evaluation.intervals import figure, half_sample_error, ratio_and_e
 LENGTHS = (1, 2, 3, 4)
 
 Words = Sequence[str]
+
+
+def silent(stories: int) -> None:
+    """Whoever does not want to hear of progress."""
 
 
 def of_equal_size(first: Sequence[Words], second: Sequence[Words]) -> tuple[list[Words], list[Words]]:
@@ -22,7 +28,7 @@ def of_equal_size(first: Sequence[Words], second: Sequence[Words]) -> tuple[list
     return [one for one, _ in cut], [other for _, other in cut]
 
 
-def diversity(stories: Sequence[Words], unit: Unit, advance: Any = lambda story: None) -> dict[str, Any]:
+def diversity(stories: Sequence[Words], unit: Unit, advance: Callable[[int], None] = silent) -> dict[str, Any]:
     """Of stories as words: distinct-1 to distinct-4, the compression ratio and self-BLEU. `advance` hears of each story
     whose BLEU is known.
     """
@@ -62,7 +68,7 @@ def compression(texts: Sequence[str]) -> dict[str, Any]:
     return figure(value, value * half_sample_error(ratio, len(texts)))
 
 
-def self_bleu(texts: Sequence[str], unit: Unit, advance: Any = lambda story: None) -> dict[str, Any] | None:
+def self_bleu(texts: Sequence[str], unit: Unit, advance: Callable[[int], None] = silent) -> dict[str, Any] | None:
     """The mean BLEU, from 0 to 100, of each text against all others: the higher, the more alike (Zhu et al., 2018,
     "Texygen"). None if there are no others. The interval is over the texts, the others held as they are.
     """
@@ -76,10 +82,4 @@ def self_bleu(texts: Sequence[str], unit: Unit, advance: Any = lambda story: Non
         others = [*texts[:number], *texts[number + 1 :]]
         scores.append(metric.sentence_score(text, others).score)
         advance(1)
-    return figure(*_mean(scores), most=100.0)
-
-
-def _mean(values: Sequence[float]) -> tuple[float, float]:
-    import numpy as np
-
-    return ratio_and_error(np.array(values), np.ones(len(values)))
+    return figure(*ratio_and_error(np.array(scores), np.ones(len(scores))), most=100.0)
