@@ -72,11 +72,11 @@ def pip_calls(stage: str, index: str) -> "dict[str, list[str]]":
     """
     own = ["--extra-index-url", index] if index not in ("", CPU_INDEX) else []
     if stage == "dev":
-        return {"what the tests need": ["--no-build-isolation", "--editable", ".[report,dev]", *own]}
+        return {"what the tests need": ["--no-build-isolation", "--editable", ".[report,export,serve,judge,dev]", *own]}
     return {
         "torch": ["--no-deps", "torch", *(["--index-url", index] if index else [])],
         "what builds the package": ["hatchling", "editables"],
-        "the package and its libraries": ["--no-build-isolation", "--editable", ".[report]", *own],
+        "the package and its libraries": ["--no-build-isolation", "--editable", ".[report,export,serve]", *own],
     }
 
 

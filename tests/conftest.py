@@ -1,5 +1,6 @@
 """What every test shares: the runtime type checker, the switches, and a rule about skips."""
 
+import importlib.util
 import multiprocessing
 import os
 import sys
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jaxtyping import install_import_hook
@@ -122,6 +123,17 @@ def tale(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return Outcome(ending.value.code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture
+def judge_server() -> Iterator[Any]:
+    """A server with OpenAI's interface whose model grades stories: `tests/evaluation/judge_server.py`."""
+    spec = importlib.util.spec_from_file_location("judge_server", REPOSITORY / "tests/evaluation/judge_server.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.JudgeServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,10 @@ import pytest
 import torch
 import transformers
 
+from tinytale.data.builtin import story
 from tinytale.data.tokenizer import load_tokenizer
+from tinytale.files import sha256_of
+from tinytale.model.cache import KVCache
 from tinytale.model.folder import load_model
 from tinytale.runs import shipped_weights
 from tinytale.training.loss import token_nats
@@ -48,3 +51,28 @@ def test_small_has_equal_logits_in_transformers_and_knows_stories(small: Path):
         logits_BTV = ours(tokens_BT)
         torch.testing.assert_close(logits_BTV, theirs(tokens_BT).logits, rtol=0, atol=1e-4)
     assert token_nats(logits_BTV[:, :-1], tokens_BT[:, 1:]).mean() < 0.3 * math.log(4096)
+
+
+def test_small_exported_and_imported_again_tells_the_same_stories_in_transformers(tale, small: Path, tmp_path: Path):
+    """Equal logits, and equal greedy text for 200 prompts; all in float32."""
+    exported, back = tmp_path / "exported", tmp_path / "back"
+    assert tale("export", "small", "--to=huggingface", "--out", exported).code == 0
+    assert tale("import", exported, "--out", back, "--dtype=bfloat16").code == 0
+    assert sha256_of(back / "model.safetensors") == sha256_of(small / "model" / "model.safetensors")
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(exported, dtype=torch.float32)
+    ours, tokenizer = load_model(small / "model"), load_tokenizer(small / "model")
+    end = tokenizer.end_of_text
+    prompts_BT = torch.tensor([[end, *tokenizer.encode(story(3, index))[:11]] for index in range(200)])
+    assert len(prompts_BT.unique(dim=0)) > 150
+    with torch.no_grad():
+        logits_BTV = theirs(prompts_BT).logits
+        torch.testing.assert_close(ours(prompts_BT), logits_BTV, rtol=1e-5, atol=1e-5)
+        told = theirs.generate(prompts_BT, do_sample=False, max_new_tokens=20, pad_token_id=end)
+    cache = KVCache(ours.config, 200)
+    tokens_BT, new_BT = prompts_BT, prompts_BT
+    for _ in range(20):
+        with torch.no_grad():
+            new_BT = ours(new_BT, cache)[:, -1:].argmax(-1)
+        new_BT[(tokens_BT[:, 1:] == end).any(1)] = end  # as transformers pads what has ended
+        tokens_BT = torch.cat((tokens_BT, new_BT), 1)
+    assert torch.equal(tokens_BT[:, : told.shape[1]], told)

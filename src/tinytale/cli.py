@@ -16,8 +16,24 @@ app = App(
     version=__version__,
     result_action="return_value",
 )
-for verb in ("prepare", "data", "train", "evaluate", "generate", "inspect", "export", "bench", "study", "doctor"):
+for verb in (
+    "prepare",
+    "data",
+    "train",
+    "evaluate",
+    "compare",
+    "generate",
+    "chat",
+    "inspect",
+    "serve",
+    "export",
+    "push",
+    "bench",
+    "study",
+    "doctor",
+):
     app.command(f"tinytale.commands.{verb}:{verb}", name=verb)
+app.command("tinytale.commands.import_model:import_model", name="import")  # a word that Python keeps for itself
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 """As torch says it, of a GPU and of the computer itself."""

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,9 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `path` whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder.
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """The path of a temporary file beside `path` for the caller to write; once it is, it takes the place of `path`.
 
     Raises:
         TaleError: the disk refuses (full, read-only); what lay at `path` before is still there.
@@ -49,16 +51,26 @@ def write_bytes(path: Path, content: bytes) -> None:
     partial = path.with_name(path.name + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
+        yield partial
+        with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
         sync_folder(path.parent)
     except OSError as error:
+        raise TaleError(f"cannot write {path}: {error.strerror}; what was there before is unchanged") from error
+    finally:
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise TaleError(f"cannot write {path}: {error.strerror}; what was there before is unchanged") from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `path` whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder.
+
+    Raises:
+        TaleError: the disk refuses (full, read-only); what lay at `path` before is still there.
+    """
+    with written_whole(path) as partial, partial.open("wb") as file:
+        file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,6 +10,9 @@ from tinytale.files import PARTIAL, write_text
 
 CHECKPOINT = "step-{:08d}"
 
+CARD = "README.md"
+"""The model card's file, where the Hub looks for it. Of runs, only a shipped one has it, in its `model` folder."""
+
 
 @dataclass(frozen=True)
 class RunFolder:

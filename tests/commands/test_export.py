@@ -38,11 +38,12 @@ def test_an_export_is_the_run_without_checkpoints_and_paths(tale, run: Path, dat
     out = tmp_path / "weights" / "tiny"
     ended = tale("export", run, "--out", out)
     assert ended.code == 0 and ended.out == "" and "weights in bfloat16" in ended.err
-    (results,) = [name for name in contents(out) if name.startswith("evaluation")]
+    (results,) = [name for name in contents(out) if name.startswith("evaluation") and name.endswith(".json")]
     assert set(contents(out)) == {
         "config.toml",
         "metrics.jsonl",
         results,
+        results.replace(".json", "-test.safetensors"),
         *(
             str(Path("model") / name)
             for name in (
@@ -76,7 +77,7 @@ def test_the_weights_are_those_of_the_run_rounded_once(dtype: str, tale, run: Pa
 
 
 def test_results_and_samples_of_other_weights_stay_behind(tale, run: Path, tmp_path: Path):
-    (path,) = (run / "evaluation").iterdir()
+    (path,) = (run / "evaluation").glob("*.json")
     result = json.loads(path.read_text())["test"]
     path.write_text(json.dumps({"test": result, "dev": result | {"weights": "0" * 64}}))
     (run / "samples.json").write_text(json.dumps({"weights": "0" * 64, "stories": ["Once."]}))
@@ -192,7 +193,7 @@ def test_shipped_weights_are_evaluated_and_never_written_into(
     ended = tale("evaluate", typed, "--data", dataset, "--json")
     assert ended.code == 0 and "Written" not in ended.err and json.loads(ended.out)["split"] == "test"
     assert tale("evaluate", typed, "--data", dataset, "--out", tmp_path / "results").code == 0
-    assert len(list((tmp_path / "results").iterdir())) == 1
+    assert len(list((tmp_path / "results").glob("*.json"))) == 1
     assert contents(shipped) == before
 
 

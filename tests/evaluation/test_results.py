@@ -46,7 +46,7 @@ def result_of(text_file: Path, model_folder: Path, tokenizer: Tokenizer) -> dict
     from tinytale.model.folder import load_model
 
     stream = stream_of(str(text_file), "test", tokenizer, model_folder)
-    return score(load_model(model_folder), stream, tokenizer.end_of_text, tokenizer.byte_lengths())
+    return score(load_model(model_folder), stream, tokenizer.end_of_text, tokenizer.byte_lengths())[0]
 
 
 def test_the_scores_are_those_of_transformers_story_by_story(text_file: Path, model_folder: Path, tokenizer: Tokenizer):
@@ -100,7 +100,7 @@ def test_a_split_of_a_dataset_is_scored_whole(dataset: Path, model_folder: Path,
 def score_of(stream: Stream, model_folder: Path, tokenizer: Tokenizer) -> dict:
     from tinytale.model.folder import load_model
 
-    return score(load_model(model_folder), stream, tokenizer.end_of_text, tokenizer.byte_lengths())
+    return score(load_model(model_folder), stream, tokenizer.end_of_text, tokenizer.byte_lengths())[0]
 
 
 def test_a_dataset_of_another_tokenizer_is_refused(dataset: Path, model_folder: Path, tokenizer: Tokenizer):

@@ -15,7 +15,7 @@ def test_stories_told_in_batches_are_those_told_one_at_a_time(dataset: Path):
     tokenizer = load_tokenizer(dataset)
     model = GPT2(ModelConfig(vocab_size=300, context_length=16, layers=1, heads=2, width=16)).eval()
     end, choose = tokenizer.end_of_text, Decoding(temperature=0.8).choice()
-    settings = SampleSettings(stories=20, max_new_tokens=40, seed=5)
-    told = tell_samples(TorchDecoder(model, slots=8), tokenizer, settings).stories
-    alone = [generate(model, [end], choose, sample_seed(5, number), 40, end) for number in range(20)]
+    settings = SampleSettings(stories=12, max_new_tokens=24, seed=5)
+    told = tell_samples(TorchDecoder(model, slots=5), tokenizer, settings).stories
+    alone = [generate(model, [end], choose, sample_seed(5, number), 24, end) for number in range(12)]
     assert told == [tokenizer.decode(tokens) for tokens in alone]

@@ -88,6 +88,14 @@ def test_the_end_of_text_and_what_completes_a_stop_string_are_recorded(table, to
     assert [entry.token for entry in told[1].tokens] == tokens[:-1]
 
 
+def test_nothing_is_computed_after_a_stop_string(table, tokenizer: Tokenizer):
+    tokens = tokenizer.encode("abcdefgh")
+    streaming, batched = table(300, 1), table(300, 1)
+    assert "".join(stream_story(streaming, tokenizer, "", telling(tokens), sample_seed(0, 0), 8, ["c"])) == "ab"
+    tell_stories(batched, tokenizer, [""], telling(tokens), [sample_seed(0, 0)], 8, ["c"])
+    assert len(streaming.steps) == len(batched.steps) == tokens.index(tokenizer.encode("c")[0])
+
+
 def test_what_cannot_be_told_is_refused_before_the_first_piece(table, tokenizer: Tokenizer):
     for prompt, stop, message in (("\ud800", (), "half a character"), ("a", ("",), "stop string is empty")):
         with pytest.raises(UsageError, match=message):

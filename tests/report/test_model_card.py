@@ -11,7 +11,7 @@ from tinytale.config import DataConfig, ModelConfig, OptimiserConfig, TrainConfi
 from tinytale.errors import TaleError
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
-from tinytale.report.model_card import Notes, model_card, parameter_count
+from tinytale.report.model_card import Notes, model_card, parameter_count, readdressed
 from tinytale.runs import RunFolder
 
 SCORE = {"loss": 2.34567, "perplexity": 10.4403, "bits_per_byte": 0.81234, "interval_95": [0.8, 0.825]}
@@ -140,3 +140,12 @@ def test_damaged_results_are_refused_by_name(damaged: dict, run: RunFolder):
     path.write_text(json.dumps(damaged))
     with pytest.raises(TaleError, match=re.escape(str(path))):
         model_card(run, "tiny", Notes())
+
+
+def test_a_card_is_readdressed_where_it_is_ours_and_nowhere_else(tmp_path: Path):
+    card = model_card(run_folder(tmp_path), "a.b", Notes())
+    moved = readdressed(card, "owner/name")
+    assert moved.count('from_pretrained("owner/name"') == 2 and "a.b/model" not in moved
+    assert readdressed(model_card(run_folder(tmp_path), "a.b", Notes(), "a.b"), "owner/name") == moved
+    for other in ("# a.b\nfrom_pretrained('gpt2') from_pretrained(\"axb/model\")", "", "no heading"):
+        assert readdressed(other, "owner/name") == other

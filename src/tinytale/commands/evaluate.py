@@ -4,10 +4,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from tinytale.commands.judging import examine, find_examiner, stories_to_judge
 from tinytale.commands.options import Device, load_weights, print_json
 from tinytale.console import console
 from tinytale.errors import TaleError, UsageError
-from tinytale.files import sha256_of, write_json
+from tinytale.files import write_json
 from tinytale.runs import RunFolder, find_folder, is_shipped, model_folder
 
 
@@ -18,6 +19,8 @@ def evaluate(
     split: Literal["test", "dev"] = "test",
     suite: Literal["quick", "full"] = "quick",
     samples: int | None = None,
+    judge: str | None = None,
+    judge_model: str | None = None,
     out: Path | None = None,
     device: Device = "auto",
     json: bool = False,
@@ -41,7 +44,12 @@ def evaluate(
     suite: str
         quick: the scores. full: the stories that the model tells, some minutes more.
     samples: int
-        Stories that the full suite tells. Default: 200.
+        Stories that are told for the full suite, or for the judge. Default: 200.
+    judge: str
+        Address of any server with OpenAI's interface, such as http://localhost:8000/v1: a model there grades what was
+        told, 0 to 10, and as many real stories, mixed in blind. Its key, if it needs one, is read from OPENAI_API_KEY.
+    judge_model: str
+        The server's name for that model. Default: the only one that it has.
     out: Path
         Folder for the results. Default: the run's; without a run, or with shipped weights, they are only shown.
     device: str
@@ -53,44 +61,59 @@ def evaluate(
     weights = model_folder(run.path)
     is_run = weights != run.path
     data = _data_of(run, is_run, folder) if data is None else data
-    if samples is not None and (suite != "full" or samples < 1):
-        raise UsageError(f"samples is {samples}; expected at least 1, and --suite full, which alone tells stories")
+    if samples is not None and (not (suite == "full" or judge) or samples < 1):
+        raise UsageError(f"samples is {samples}; expected at least 1, and --suite full or --judge, which need stories")
     if suite == "full":
         _check_own_dataset(run, data)
         for library in ("datasketch", "sacrebleu"):
             if not find_spec(library):
                 raise TaleError(f"{library} is not installed, which --suite full needs: pip install 'tinytale[report]'")
+    in_run = is_run and not is_shipped(run.path)
+    kept_in = out or (run.evaluation if in_run else None)
+    examiner = find_examiner(judge, judge_model, kept_in)
 
     from tinytale.evaluation.completions import CompletionSettings
+    from tinytale.evaluation.grading import judge_table
     from tinytale.evaluation.results import results_table, save_results, score
     from tinytale.evaluation.samples import SampleSettings
+    from tinytale.evaluation.story_scores import save_story_scores
     from tinytale.evaluation.stream import stream_of
-    from tinytale.evaluation.suite import SLOTS, full_suite
+    from tinytale.evaluation.suite import full_suite
+    from tinytale.evaluation.telling import SLOTS
     from tinytale.generation.torch_decoder import TorchDecoder
+    from tinytale.model.weight_files import weights_digest
 
     model, tokenizer = load_weights(weights, device)
     stream = stream_of(data, split, tokenizer, weights)
-    mark = sha256_of(weights / "model.safetensors")
-    result = {**score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths()), "weights": mark}
+    mark = weights_digest(weights)
+    scored, story_scores = score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths())
+    result = {**scored, "weights": mark}
     told = None
     if suite == "full":
         settings = SampleSettings() if samples is None else SampleSettings(stories=samples)
         decoder = TorchDecoder(model, SLOTS)
         figures, told = full_suite(decoder, tokenizer, Path(data), split, settings, CompletionSettings())
         result |= figures
-    if json:
-        print_json(result)
-    else:
+    if not json:
         console.print(results_table(result))
         if told:
             _show_suite(result)
-    in_run = is_run and not is_shipped(run.path)
-    if kept_in := out or (run.evaluation if in_run else None):
-        console.print(f"Written to {save_results(kept_in, result)}")
+    samples_file = out / run.samples.name if out else run.samples
+    if kept_in:
+        path = save_results(kept_in, result)
+        save_story_scores(path, result, story_scores)
+        console.print(f"Written to {path}")
         if told:
-            path = out / run.samples.name if out else run.samples
-            write_json(path, {"weights": mark, **told})
-            console.print(f"Written to {path}")
+            write_json(samples_file, {"weights": mark, **told})
+            console.print(f"Written to {samples_file}")
+    if examiner and kept_in:
+        stories = stories_to_judge(samples_file, mark, samples, model, tokenizer)
+        result["judge"] = examine(examiner, stories, stream, tokenizer)
+        save_results(kept_in, result)
+        if not json:
+            console.print("", judge_table(result["judge"]), sep="\n")
+    if json:
+        print_json(result)
 
 
 def _show_suite(result: dict[str, Any]) -> None:

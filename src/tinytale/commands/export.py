@@ -1,36 +1,63 @@
-"""`tinytale export`: a run becomes a folder fit to ship."""
+"""`tinytale export`: a run or a model, in a form for elsewhere."""
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tinytale.commands.options import load_weights
 from tinytale.console import console
-from tinytale.errors import UsageError
-from tinytale.runs import RunFolder, find_folder, model_folder
+from tinytale.errors import TaleError, UsageError
+from tinytale.files import read_json
+from tinytale.runs import CARD, RunFolder, find_folder, model_folder
+
+if TYPE_CHECKING:
+    from tinytale.model.gpt2 import GPT2
+
+Target = Literal["run", "huggingface", "gguf", "onnx"]
+Format = Literal["float32", "bfloat16", "q8_0"]
+
+FORMATS: dict[Target, tuple[Format, ...]] = {
+    "run": ("bfloat16", "float32"),
+    "huggingface": ("float32", "bfloat16"),
+    "gguf": ("float32", "bfloat16", "q8_0"),
+    "onnx": ("float32",),
+}
+"""What each target can hold; the first is its default, but huggingface keeps what the source has."""
+
+LIBRARIES = {"gguf": ("gguf",), "onnx": ("onnx", "onnxscript")}
 
 
 def export(
-    run: str,
+    folder: str,
     *,
+    to: Target = "run",
     out: Path,
-    dtype: Literal["bfloat16", "float32"] = "bfloat16",
+    dtype: Format | None = None,
+    cache: bool = False,
     license: str | None = None,
     language: str | None = None,
     data_note: str | None = None,
 ) -> None:
-    """Write a run as a folder fit to ship: the best model with its card, settings, metrics, results and samples.
+    """Write a run or a model in a form for elsewhere; nothing of the source changes.
 
-    Checkpoints and the paths of this machine stay behind. The model is an ordinary GPT-2 folder; every figure of its
-    card (model/README.md) is read from the run. An earlier export in the same place is replaced.
+    run: a folder fit to ship, of a run: the best model with its card, settings, metrics, results and samples, without
+    checkpoints or paths of this machine. An earlier export in the same place is replaced. huggingface: a GPT-2 folder
+    for transformers and the Hub, with the card that the source has, or that a run gets. gguf: one file with weights and
+    tokenizer for llama.cpp. onnx: one file for ONNX Runtime, for any batch and length.
 
     Parameters
     ----------
-    run: str
-        A run.
+    folder: str
+        A run, a GPT-2 folder in Hugging Face's layout, or the name of shipped weights.
+    to: str
+        Which form.
     out: Path
-        The new folder.
+        The new folder, or with gguf and onnx the file.
     dtype: str
-        Number format of the weights: bfloat16 takes half the room.
+        Number format of the weights. Default: bfloat16 for a run, which takes half the room; what the source has for
+        huggingface; else float32. q8_0, of gguf alone, takes a quarter and is not exact.
+    cache: bool
+        Of onnx: the graph also takes and gives keys and values, so that each new token costs one step.
     license: str
         Of the weights, for the card, as the Hub names it: mit.
     language: str
@@ -38,31 +65,120 @@ def export(
     data_note: str
         For the card: what the stories are, who wrote them, and under which licence they come.
     """
-    source = RunFolder(find_folder(run))
+    source = RunFolder(find_folder(folder))
     weights = model_folder(source.path)
-    if weights == source.path or not source.config.is_file():
-        raise UsageError(f"{run} is not a run; expected a folder with config.toml and model/")
+    is_run = weights != source.path and source.config.is_file()
+    makes_card = is_run and (to == "run" or (to == "huggingface" and not (weights / CARD).is_file()))
+    if to == "run" and not is_run:
+        raise UsageError(f"{folder} is not a run; expected a folder with config.toml and model/, or another --to")
+    dtype = dtype or (stored_format(weights) if to == "huggingface" else FORMATS[to][0])
+    if dtype not in FORMATS[to]:
+        raise UsageError(f"--dtype is {dtype}; --to {to} can hold: {', '.join(FORMATS[to])}")
+    if cache and to != "onnx":
+        raise UsageError(f"--cache is for --to onnx, not --to {to}")
+    if any((license, language, data_note)) and not makes_card:
+        raise UsageError("--license, --language and --data-note are for a new card, which only a run without one gets")
+    for library in LIBRARIES.get(to, ()):
+        if not find_spec(library):
+            raise TaleError(f"{library} is not installed, which this needs; install it: pip install 'tinytale[export]'")
 
+    if to == "gguf":
+        _to_gguf(weights, out, dtype, source.path.resolve().name)
+    elif to == "onnx":
+        _to_onnx(weights, out, cache)
+    elif makes_card:
+        _run_to_folder(source, to, out, dtype, (license, language, data_note))
+    else:
+        _model_to_folder(source, weights, out, dtype)
+
+
+def stored_format(weights: Path) -> Format:
+    """How the weights of a GPT-2 folder are stored: in bfloat16, or in what float32 holds too."""
+    config = read_json(weights / "config.json")
+    stored = isinstance(config, dict) and (config.get("dtype") or config.get("torch_dtype"))
+    return "bfloat16" if stored == "bfloat16" else "float32"
+
+
+def _run_to_folder(run: RunFolder, to: Target, out: Path, dtype: Format, notes: tuple[str | None, ...]) -> None:
     import torch
 
+    from tinytale.interop.model_folder import check_new, write_model_folder_of_run
     from tinytale.interop.shipping import check_place, ship
     from tinytale.report.model_card import Notes, model_card
 
-    check_place(out)
-    model, tokenizer = load_weights(weights, "cpu")
-    notes = Notes(license, language, data_note)
-    left_out = ship(
-        source,
-        out,
-        model,
-        tokenizer.end_of_text,
-        torch.bfloat16 if dtype == "bfloat16" else torch.float32,
-        lambda shipped: model_card(shipped, out.name, notes),
-    )
+    whole = to == "run"
+    (check_place if whole else check_new)(out)
+    model, tokenizer = load_weights(run.model, "cpu")
+    stored = getattr(torch, dtype)
+
+    def card(shipped: RunFolder) -> str:
+        return model_card(shipped, out.name, Notes(*notes), None if whole else out.name)
+
+    if whole:
+        left_out = ship(run, out, model, tokenizer.end_of_text, stored, card)
+    else:
+        left_out = write_model_folder_of_run(out, run, model, tokenizer, stored, card)
     if left_out:
         console.print(
             f"Left out, since it was not measured on these weights: {', '.join(left_out)}."
-            f" Measure again with tinytale evaluate {run} (--split dev for dev, --suite full for the samples)",
+            f" Measure again with tinytale evaluate {run.path} (--split dev for dev, --suite full for the samples)",
             style="yellow",
         )
-    console.print(f"Written to {out}, weights in {dtype}. Next: read {out / 'model' / 'README.md'}")
+    _warn_of_variant(model)
+    console.print(f"Written to {out}, weights in {dtype}. Next: read {(out / 'model' if whole else out) / CARD}")
+
+
+def _model_to_folder(source: RunFolder, weights: Path, out: Path, dtype: Format) -> None:
+    import torch
+
+    from tinytale.interop.model_folder import card_and_settings, check_new, write_model_folder
+    from tinytale.report.model_card import readdressed
+
+    check_new(out)
+    model, tokenizer = load_weights(weights, "cpu")
+    texts = card_and_settings(source) if dtype == stored_format(weights) else {}  # a card names the format
+    if CARD in texts:
+        texts[CARD] = readdressed(texts[CARD], out.name)
+    difference = write_model_folder(out, model, tokenizer, getattr(torch, dtype), texts)
+    _warn_of_variant(model)
+    console.print(f"Written to {out}, weights in {dtype}; its logits differ by {difference:.2g} at most")
+
+
+def _warn_of_variant(model: "GPT2") -> None:
+    from tinytale.model.folder import is_gpt2
+
+    if not is_gpt2(model.config):
+        kind = f"norm: {model.config.norm}, positions: {model.config.positions}"
+        console.print(f"It is a variant ({kind}), so that only tinytale loads this folder.", style="yellow")
+
+
+def _to_gguf(weights: Path, out: Path, dtype: Format, name: str) -> None:
+    from tinytale.interop.gguf_file import write_gguf
+
+    check_file(out, ".gguf")
+    model, tokenizer = load_weights(weights, "cpu")
+    in_float32 = write_gguf(out, model, tokenizer, name, dtype)
+    if in_float32:
+        console.print(f"In float32, since their rows are no multiple of a block of {dtype}: {', '.join(in_float32)}")
+    console.print(
+        f"Written to {out}, {out.stat().st_size:,} bytes. Next: llama-cli -m {out} -no-cnv -p 'Once upon a time'"
+    )
+
+
+def _to_onnx(weights: Path, out: Path, cache: bool) -> None:
+    from tinytale.interop.onnx_file import write_onnx
+
+    check_file(out, ".onnx")
+    model, _ = load_weights(weights, "cpu")
+    write_onnx(out, model, cache)
+    console.print(f"Written to {out}, {out.stat().st_size:,} bytes")
+
+
+def check_file(out: Path, suffix: str) -> None:
+    """Whether `out` can be a file of this kind; one that is there is replaced.
+
+    Raises:
+        UsageError: it is a folder, or named like another kind of file.
+    """
+    if out.is_dir() or out.suffix != suffix:
+        raise UsageError(f"--out is {out}; expected a file whose name ends in {suffix}")

@@ -11,6 +11,7 @@ from tinytale.console import progress_bar
 from tinytale.errors import TaleError
 from tinytale.evaluation.perplexity import nats_from_story_starts, nats_in_windows, story_bounds, summarise
 from tinytale.evaluation.profile import profile
+from tinytale.evaluation.story_scores import StoryScores
 from tinytale.evaluation.stream import Stream
 from tinytale.files import read_json, write_json
 from tinytale.model.gpt2 import GPT2
@@ -24,8 +25,12 @@ MOST_NATS = 700.0
 """A loss from which the perplexity, its exponential, has no number any more."""
 
 
-def score(model: GPT2, stream: Stream, end_of_text: int, bytes_per_token: np.ndarray) -> dict[str, Any]:
+def score(
+    model: GPT2, stream: Stream, end_of_text: int, bytes_per_token: np.ndarray
+) -> tuple[dict[str, Any], StoryScores]:
     """Score every token of a stream once in each of the two views, with progress on the console.
+
+    Returns the result, and what each story cost, read from its start.
 
     Raises:
         TaleError: the stream holds no story, or the model's numbers are not finite.
@@ -45,7 +50,7 @@ def score(model: GPT2, stream: Stream, end_of_text: int, bytes_per_token: np.nda
         }
     if not all(nats_N.mean() < MOST_NATS for nats_N in nats.values()):  # not a number is not less, either
         raise TaleError("the model gives logits that are not finite: its weights are damaged, or its training diverged")
-    return {
+    result = {
         "data": stream.name,
         "digest": stream.digest,
         "split": stream.split,
@@ -53,9 +58,11 @@ def score(model: GPT2, stream: Stream, end_of_text: int, bytes_per_token: np.nda
         "tokens_scored": targets,
         "bytes": int(byte_lengths_N.sum()),
         "context_length": model.config.context_length,
+        "parameters": model.parameter_count(),
         "views": {view: asdict(summarise(nats_N, bounds, byte_lengths_N)) for view, nats_N in nats.items()},
         "profile": profile(nats["stories"], bounds),
     }
+    return result, StoryScores.of(nats["stories"], bounds, byte_lengths_N)
 
 
 def save_results(folder: Path, result: dict[str, Any]) -> Path:

@@ -2,11 +2,14 @@
 
 import random
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from tinytale.data.stored import StoredStories
 from tinytale.data.tokenizer import Tokenizer
+from tinytale.errors import TaleError
 from tinytale.evaluation.telling import Told, cut, tell_all
+from tinytale.files import read_json
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Decoding
 
@@ -37,6 +40,24 @@ class Samples:
         """The prompt, the settings, the stories, and which of them ended by themselves."""
         ended = [story.ended for story in self.told]
         return {"prompt": "", "settings": asdict(self.settings), "stories": self.stories, "ended": ended}
+
+
+def kept_stories(path: Path, weights: str) -> tuple[SampleSettings, list[str]] | None:
+    """The stories in a file of samples and how they were told, if they are of the weights with this SHA-256.
+
+    Raises:
+        TaleError: the file is damaged.
+    """
+    content = read_json(path) if path.is_file() else {}
+    try:
+        if content.get("weights") != weights:
+            return None
+        stories = content["stories"]
+        if not (isinstance(stories, list) and all(isinstance(story, str) for story in stories)):
+            raise TypeError("its stories are not texts")
+        return SampleSettings(**content["settings"]), stories
+    except (AttributeError, KeyError, TypeError) as error:
+        raise TaleError(f"{path} is damaged ({error!r}); delete it, and the stories are told anew") from error
 
 
 def tell_samples(decoder: Decoder, tokenizer: Tokenizer, settings: SampleSettings) -> Samples:

@@ -26,9 +26,6 @@ from tinytale.evaluation.spelling import spelling
 from tinytale.evaluation.telling import Told
 from tinytale.generation.decoder import Decoder
 
-SLOTS = 32
-"""Texts that are told at once."""
-
 
 def full_suite(
     decoder: Decoder,

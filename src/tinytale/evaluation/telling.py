@@ -10,6 +10,9 @@ from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Decoding, sample_seed
 from tinytale.generation.many import generate_many
 
+SLOTS = 32
+"""Texts that are told at once, unless there is a reason for another number."""
+
 
 class Told(NamedTuple):
     """A text, and whether it came to its end before the limit."""

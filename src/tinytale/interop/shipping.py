@@ -10,13 +10,11 @@ import torch
 from tinytale.config import TrainConfig
 from tinytale.errors import TaleError, UsageError
 from tinytale.evaluation.results import read_results
+from tinytale.evaluation.story_scores import story_scores_file
 from tinytale.files import PARTIAL, read_json, sha256_of, sync_folder, write_bytes, write_json, write_text
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
-from tinytale.runs import RunFolder
-
-CARD = "README.md"
-"""The model card's file, where the Hub looks for it. Only a shipped run has one in its `model` folder."""
+from tinytale.runs import CARD, RunFolder
 
 
 def ship(
@@ -127,6 +125,9 @@ def _copy_results(run: RunFolder, shipped: RunFolder) -> list[str]:
             for result in kept.values():
                 result["data"] = name_only(str(result.get("data", "")))
             write_json(shipped.evaluation / path.name, kept)
+            for split in kept:
+                if (scores := story_scores_file(path, split)).is_file():
+                    write_bytes(shipped.evaluation / scores.name, scores.read_bytes())
     if run.samples.is_file():
         samples = read_json(run.samples)
         if isinstance(samples, dict) and samples.get("weights") == weights:

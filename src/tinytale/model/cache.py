@@ -70,6 +70,7 @@ class KVCache:
         device: torch.device | str = "cpu",
     ):
         shape = (batch_size, config.heads, config.context_length, config.head_size)
+        # Zeros, since what no text has written yet is multiplied by a weight of 0: it must be finite.
         room = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(2 * config.layers)]
         self.layers = [LayerCache(k, v) for k, v in zip(room[::2], room[1::2], strict=True)]
 
@@ -102,4 +103,4 @@ class RowsCache(KVCache):
 def positions_from(start: int | Int[Tensor, " B"], count: int, device: torch.device) -> Int[Tensor, "... T"]:
     """Positions `start`, `start` + 1, ...: (T) of them, or (B, T) when each text has its own start."""
     steps_T = torch.arange(count, device=device)
-    return steps_T + start if isinstance(start, int) else steps_T + start[:, None]
+    return steps_T + start[:, None] if isinstance(start, Tensor) else steps_T + start

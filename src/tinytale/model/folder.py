@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from tinytale.errors import TaleError, UsageError
 from tinytale.files import read_json, write_bytes, write_json
 from tinytale.model.attention import Kernels
 from tinytale.model.gpt2 import GPT2
+from tinytale.model.weight_files import StoredWeights, open_weights
 
 NAMES = (
     # ours                           Hugging Face's      transposed
@@ -40,8 +40,9 @@ NAMES = (
     ("blocks.{}.feed_forward.output.bias", "h.{}.mlp.c_proj.bias", False),
 )
 _OURS = {ours: (theirs, transposed) for ours, theirs, transposed in NAMES}
+EMBEDDING, HEAD = "wte.weight", "lm_head.weight"
 _NOT_WEIGHTS = re.compile(r"^(h\.\d+\.attn\.(bias|masked_bias)|lm_head\.weight)$")
-"""What old GPT-2 files hold besides weights: causal masks, and the output layer, which is the embedding again."""
+"""What GPT-2 files may hold besides weights: causal masks, and the output layer, which is the embedding again."""
 
 
 def hugging_face_name(name: str) -> tuple[str, bool]:
@@ -141,7 +142,7 @@ def read_config(folder: Path) -> ModelConfig:
         "scale_attn_weights": (True,),
         "scale_attn_by_inverse_layer_idx": (False,),
         "add_cross_attention": (False,),
-        "tie_word_embeddings": (True,),
+        "tie_word_embeddings": (True, False),
     }
     for name, values in expected.items():
         if content.get(name, values[0]) not in values:
@@ -167,7 +168,7 @@ def read_config(folder: Path) -> ModelConfig:
 
 
 def load_model(folder: Path, kernels: Kernels = "fused", dtype: torch.dtype = torch.float32) -> GPT2:
-    """Read a GPT-2 folder: ours, or any in Hugging Face's layout with its weights in one `model.safetensors`.
+    """Read a GPT-2 folder: ours, or any in Hugging Face's layout with its weights in safetensors, one file or several.
 
     Returns the model in evaluation mode, on the CPU, in `dtype`.
 
@@ -175,37 +176,44 @@ def load_model(folder: Path, kernels: Kernels = "fused", dtype: torch.dtype = to
         TaleError: a file is missing or damaged, or the weights are not those that `config.json` describes.
     """
     config = read_config(folder)
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        pickled = sorted(item.name for item in folder.glob("*.bin")) + sorted(item.name for item in folder.glob("*.pt"))
-        found = f"; {pickled[0]} is a pickle, which is never opened: save it as safetensors first" if pickled else ""
-        raise TaleError(f"{path} is missing{found}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            theirs = {name.removeprefix("transformer."): name for name in file.keys()}  # noqa: SIM118
-            layers = {name.split(".")[1] for name in theirs if name.startswith("h.")}
-            if len(layers) != config.layers:
-                raise TaleError(f"{path} holds {len(layers)} layers; config.json says {config.layers}")
-            with torch.device("meta"):
-                model = GPT2(config, kernels)
-            weights = {}
-            for name, parameter in model.state_dict().items():
-                wanted, transposed = hugging_face_name(name)
-                if wanted not in theirs:
-                    raise TaleError(f"{path} lacks {wanted}, which config.json calls for")
-                weights[name] = _matching(file, theirs.pop(wanted), transposed, parameter.shape, path).to(dtype)
-    except (SafetensorError, OSError) as error:
-        raise TaleError(f"{path} cannot be read as safetensors: {error}") from error
-    strangers = [name for name in theirs if not _NOT_WEIGHTS.match(name)]
-    if strangers:
-        raise TaleError(f"{path} holds {strangers[0]}, which GPT-2 does not have")
+    with open_weights(folder) as stored:
+        layers = {name.split(".")[1] for name in stored if name.startswith("h.")}
+        if len(layers) != config.layers:
+            raise TaleError(f"{stored.source} holds {len(layers)} layers; config.json says {config.layers}")
+        with torch.device("meta"):
+            model = GPT2(config, kernels)
+        names = {name: hugging_face_name(name) for name in model.state_dict()}
+        if EMBEDDING not in stored and HEAD in stored:  # of two names for one matrix, some programs save this one
+            names["embedding.weight_VC"] = HEAD, False
+        weights = {}
+        for name, parameter in model.state_dict().items():
+            weights[name] = _matching(stored, *names[name], parameter.shape).to(dtype)
+        _check_tied(stored, folder)
+        known = {theirs for theirs, _ in names.values()}
+        strangers = [name for name in stored if name not in known and not _NOT_WEIGHTS.match(name)]
+        if strangers:
+            raise TaleError(f"{stored.source} holds {strangers[0]}, which GPT-2 does not have")
     model.load_state_dict(weights, assign=True)
     return model.requires_grad_(True).eval()
 
 
-def _matching(file: Any, name: str, transposed: bool, shape: torch.Size, path: Path) -> Tensor:
-    stored = tuple(file.get_slice(name).get_shape())
-    if stored != (tuple(reversed(shape)) if transposed else tuple(shape)):
-        raise TaleError(f"{path}: {name} has shape {stored}, which is not the shape that config.json calls for")
-    tensor = file.get_tensor(name)
+def _matching(stored: StoredWeights, name: str, transposed: bool, shape: torch.Size) -> Tensor:
+    if name not in stored:
+        raise TaleError(f"{stored.source} lacks {name}, which config.json calls for")
+    found = stored.shape(name)
+    if found != (tuple(reversed(shape)) if transposed else tuple(shape)):
+        raise TaleError(f"{stored.where(name)} has shape {found}, which is not the shape that config.json calls for")
+    tensor = stored.read(name)
     return tensor.T.contiguous() if transposed else tensor
+
+
+def _check_tied(stored: StoredWeights, folder: Path) -> None:
+    """An output layer that is stored by itself must be the embedding again: here they are one matrix."""
+    if HEAD not in stored:
+        if read_json(folder / "config.json").get("tie_word_embeddings") is False:
+            raise TaleError(f"{stored.source} lacks {HEAD}, though in config.json tie_word_embeddings is False")
+    elif EMBEDDING in stored and not torch.equal(stored.read(HEAD), stored.read(EMBEDDING)):
+        raise TaleError(
+            f"{stored.where(HEAD)} is not the embedding ({EMBEDDING}): the model has an output layer of its own; GPT-2"
+            " here, as OpenAI published it, uses one matrix for both, so such a model cannot be loaded"
+        )

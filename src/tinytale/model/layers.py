@@ -44,7 +44,7 @@ class LearnedPositions(nn.Module):
     def forward(self, x_BTC: Float[Tensor, "B T C"], start: int | Int[Tensor, " B"]) -> Float[Tensor, "B T C"]:
         """Add the vectors of positions `start`, `start` + 1, ..., of every text or of each."""
         T = x_BTC.shape[1]
-        here = slice(start, start + T) if isinstance(start, int) else positions_from(start, T, x_BTC.device)
+        here = positions_from(start, T, x_BTC.device) if isinstance(start, Tensor) else slice(start, start + T)
         return x_BTC + self.weight_TC[here]
 
 

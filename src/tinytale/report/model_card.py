@@ -4,6 +4,7 @@ Every figure is read from a file of the run folder.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -34,8 +35,10 @@ class Notes:
     """What the stories are, who wrote them, and under which licence they come."""
 
 
-def model_card(run: RunFolder, name: str, notes: Notes) -> str:
+def model_card(run: RunFolder, name: str, notes: Notes, loaded_from: str | None = None) -> str:
     """The card as Markdown with a front matter, as the Hub reads it.
+
+    `loaded_from` is the path of the model folder for who reads the card. Default: `model` in the folder of that name.
 
     Raises:
         UsageError: `config.toml` is missing or damaged.
@@ -47,10 +50,19 @@ def model_card(run: RunFolder, name: str, notes: Notes) -> str:
         _summary(run, config, name),
         _training(run, config, notes),
         _scores(run),
-        _loading(config, name),
+        _loading(config, name, loaded_from or f"{name}/model"),
         _limits(config),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def readdressed(card: str, loaded_from: str) -> str:
+    """A card of ours for a model folder that now lies elsewhere; any other text stays as it is."""
+    heading = re.search(r"^# (.+)$", card, flags=re.MULTILINE)
+    if not heading:
+        return card
+    name = re.escape(heading[1])
+    return re.sub(rf'(from_pretrained\("){name}(/model)?"', lambda found: f'{found[1]}{loaded_from}"', card)
 
 
 def parameter_count(folder: Path) -> int:
@@ -151,7 +163,7 @@ def _rounding(run: RunFolder) -> str:
     return " Measured in float32, before the weights were rounded."
 
 
-def _loading(config: TrainConfig, name: str) -> str:
+def _loading(config: TrainConfig, name: str, loaded_from: str) -> str:
     ours = f"With tinytale:\n\n```sh\ntinytale generate {name}\n```"
     if not is_gpt2(config.model):
         return f"## How to load it\n\nIt is not quite a GPT-2, so only tinytale loads it.\n\n{ours}"
@@ -160,8 +172,8 @@ def _loading(config: TrainConfig, name: str) -> str:
 ```python
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-model = GPT2LMHeadModel.from_pretrained("{name}/model", dtype="float32")
-tokenizer = AutoTokenizer.from_pretrained("{name}/model")
+model = GPT2LMHeadModel.from_pretrained("{loaded_from}", dtype="float32")
+tokenizer = AutoTokenizer.from_pretrained("{loaded_from}")
 start = tokenizer("<|endoftext|>", return_tensors="pt")
 story = model.generate(**start, do_sample=True, temperature=0.8, max_length={config.model.context_length})
 print(tokenizer.decode(story[0], skip_special_tokens=True))

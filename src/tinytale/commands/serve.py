@@ -1,0 +1,67 @@
+"""`tinytale serve`: a page to write with a model and to look inside it, and OpenAI's interface behind it."""
+
+import os
+from importlib.util import find_spec
+
+from tinytale.commands.options import Device
+from tinytale.console import console
+from tinytale.errors import TaleError, UsageError
+from tinytale.runs import find_folder, model_folder
+
+KEY = "TINYTALE_API_KEY"
+"""The environment variable with the key."""
+
+
+def serve(
+    *folders: str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    slots: int = 16,
+    waiting: int = 64,
+    device: Device = "auto",
+) -> None:
+    """Open a page on which a model writes and can be looked into; programs ask the same server in OpenAI's terms.
+
+    Parameters
+    ----------
+    folders
+        Runs, GPT-2 folders or names of shipped weights; each goes by what is typed here. Default: small.
+    host
+        Address to listen on. Any but this machine's own needs a key in TINYTALE_API_KEY, which every request then has
+        to bring.
+    port
+        Port to listen on.
+    slots
+        Stories that each model tells at once.
+    waiting
+        Stories that may wait for that; more are asked to come again.
+    device
+        Where to compute.
+    """
+    if not find_spec("granian") or not find_spec("fastapi"):
+        raise TaleError("the server's libraries are not installed; install them: pip install 'tinytale[serve]'")
+    if not 0 < port < 2**16 or slots < 1 or waiting < 0:
+        raise UsageError(
+            f"port is {port}, slots {slots}, waiting {waiting}; expected a port below 65536, at least 1 slot"
+        )
+    from tinytale.serve.guard import LOOPBACK
+
+    key = os.environ.get(KEY) or None
+    if host not in LOOPBACK and key is None:
+        raise UsageError(
+            f"host is {host}, which other machines can reach; put a key into {KEY}, and clients send it as"
+            " `Authorization: Bearer KEY`"
+        )
+    found = {name: find_folder(name) for name in folders or ("small",)}
+    for folder in found.values():
+        model_folder(folder)
+
+    import asyncio
+
+    from tinytale.serve.server import ServerSettings, load, serve_models
+
+    settings = ServerSettings(host=host, port=port, key=key, slots=slots, waiting_room=waiting)
+    models = load(found, settings, device)
+    shown = f"[{host}]" if ":" in host else host
+    console.print(f"Serving {', '.join(models)} at http://{shown}:{port}  (Ctrl-C stops)")
+    asyncio.run(serve_models(models, settings))

@@ -1,0 +1,52 @@
+"""Grades that were given once are not asked for again."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from tinytale.errors import TaleError
+from tinytale.evaluation.rubric import CRITERIA, RUBRIC, Grades, are_grades
+
+
+class GradeBook:
+    """A file of one JSON object a line, written as the grades come; a line that was cut short is passed over.
+
+    A text is known by the hash of it, the rubric, the server and the model; the file holds no text.
+    """
+
+    def __init__(self, path: Path, url: str, model: str):
+        self.path = path
+        self._judge = (RUBRIC, url, model)
+        self._grades: dict[str, Grades] = {}
+        content = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        for line in content.split("\n"):
+            try:
+                entry = json.loads(line)
+                if are_grades(entry["grades"]):
+                    self._grades[entry["text"]] = {criterion: entry["grades"][criterion] for criterion in CRITERIA}
+            except (ValueError, RecursionError, KeyError, TypeError):
+                continue
+        self._new_line = "" if content.endswith("\n") or not content else "\n"
+
+    def __getitem__(self, text: str) -> Grades | None:
+        return self._grades.get(self._name(text))
+
+    def write(self, text: str, grades: Grades) -> None:
+        """Keep the grades of a text.
+
+        Raises:
+            TaleError: the disk refuses.
+        """
+        name = self._name(text)
+        self._grades[name] = grades
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8", newline="\n") as file:
+                file.write(self._new_line + json.dumps({"text": name, "grades": grades}) + "\n")
+        except OSError as error:
+            raise TaleError(f"cannot write {self.path}: {error.strerror}") from error
+        self._new_line = ""
+
+    def _name(self, text: str) -> str:
+        parts = json.dumps([*self._judge, text])
+        return hashlib.sha256(parts.encode()).hexdigest()

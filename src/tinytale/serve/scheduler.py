@@ -1,0 +1,163 @@
+"""Many stories at once, from one decoder: whoever comes joins the batch at the next token, and leaves it when done.
+
+Letters of shapes: V vocabulary.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from tinytale.errors import TaleError
+from tinytale.generation.decoder import Decoder
+from tinytale.generation.decoding import Text, next_logits
+from tinytale.generation.stories import Writer
+
+
+class QueueFullError(TaleError):
+    """More stories are waiting than the server will hold."""
+
+
+class ClosingError(TaleError):
+    """The server takes no new stories any more."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One story to be told."""
+
+    prompt: list[int]
+    """Its tokens, the opening end of text among them."""
+    writer: Writer
+    """Chooses, and keeps what was told."""
+    generator: torch.Generator
+    max_new_tokens: int
+    on_change: Callable[[], None] = lambda: None
+    """Called by the decoding thread after every token, and when the story has ended."""
+    cancelled: bool = False
+    """Set it, and the story is dropped before its next token."""
+    done: bool = False
+    error: str = ""
+    """Why it ended, if it failed."""
+
+    def end(self, error: str = "") -> None:
+        """Say that nothing more will come."""
+        self.error, self.done = error, True
+        self.on_change()
+
+
+@dataclass
+class Counters:
+    """What the scheduler has done since it began."""
+
+    stories: int = 0
+    tokens: int = 0
+    cancelled: int = 0
+    failed: int = 0
+
+
+@dataclass
+class Scheduler:
+    """Tells stories in a thread of its own, as many at once as the decoder has slots, the others in order of arrival.
+
+    One story is taken in before each step, so that a crowd of newcomers does not hold up those that are being told. The
+    text of a story depends on its own prompt, settings and seed alone.
+    """
+
+    decoder: Decoder
+    end_of_text: int
+    waiting_room: int
+    """Stories that may wait; more are refused."""
+    counters: Counters = field(default_factory=Counters)
+
+    def __post_init__(self) -> None:
+        self._waiting: deque[Job] = deque()
+        self._telling: dict[int, Job] = {}
+        self._closing = False
+        self._change = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Stories that have not begun."""
+        return len(self._waiting)
+
+    @property
+    def telling(self) -> int:
+        """Stories that are being told."""
+        return len(self._telling)
+
+    def submit(self, jobs: list[Job]) -> None:
+        """Take all of these stories, or none.
+
+        Raises:
+            QueueFullError: so many cannot wait.
+            ClosingError: the server is going down.
+        """
+        with self._change:
+            if self._closing:
+                raise ClosingError("the server is shutting down; ask again later")
+            free = self.decoder.slots - len(self._telling)
+            if len(self._waiting) + len(jobs) > self.waiting_room + free:
+                raise QueueFullError(f"{len(self._waiting)} stories are waiting already; ask again in a moment")
+            self._waiting += jobs
+            self._change.notify()
+
+    def close(self, seconds: float) -> None:
+        """Take no new stories; those at hand may end within so many seconds, then they are ended with an error."""
+        with self._change:
+            self._closing = True
+            self._change.notify()
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            with self._change:
+                for job in [*self._telling.values(), *self._waiting]:
+                    job.cancelled = True
+            self._thread.join()
+
+    def _run(self) -> None:
+        texts: dict[int, Text] = {}
+        free = list(reversed(range(self.decoder.slots)))
+        while self._take_in(texts, free):
+            try:
+                logits = next_logits(self.decoder, texts)
+            except Exception as error:  # whatever it is, the stories end with it and the next ones are served
+                self.counters.failed += len(texts)
+                for slot in list(texts):
+                    self._let_go(slot, texts, free, str(error) or type(error).__name__)
+                continue
+            for slot, logits_V in logits.items():
+                job, text = self._telling[slot], texts[slot]
+                token = job.writer(logits_V, text.tokens, job.generator)
+                text.append(token)
+                self.counters.tokens += 1
+                if token == self.end_of_text or len(job.writer.records) == job.max_new_tokens:
+                    self.counters.stories += 1
+                    self._let_go(slot, texts, free)
+                else:
+                    job.on_change()
+
+    def _take_in(self, texts: dict[int, Text], free: list[int]) -> bool:
+        """Drop what was cancelled, take in one story, wait if there is none; false when all is done and closed."""
+        with self._change:
+            for slot in [slot for slot, job in self._telling.items() if job.cancelled]:
+                self._let_go(slot, texts, free, "cancelled")
+            for job in [job for job in self._waiting if job.cancelled]:
+                self._waiting.remove(job)
+                job.end("cancelled")
+            while not (self._waiting or texts or self._closing):
+                self._change.wait()
+            if self._waiting and free:
+                job, slot = self._waiting.popleft(), free.pop()
+                self._telling[slot], texts[slot] = job, Text(job.prompt, self.decoder.context_length)
+            return bool(texts) or not self._closing
+
+    def _let_go(self, slot: int, texts: dict[int, Text], free: list[int], error: str = "") -> None:
+        job = self._telling.pop(slot)
+        del texts[slot]
+        free.append(slot)
+        self.counters.cancelled += job.cancelled
+        job.end(error)

@@ -1,0 +1,88 @@
+"""What may be asked of the server, in OpenAI's terms, and what it answers. Fields that it does not know are ignored."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+LONGEST_PROMPT = 20_000
+"""Characters; a context is shorter."""
+MOST_CHOICES = 8
+STOP = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+
+
+class Settings(BaseModel):
+    """What every request for stories may say."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    model: str
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+    """0 takes the likeliest token always."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] = 1
+    stop: STOP | Annotated[list[STOP], Field(max_length=4)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    stream: bool = False
+    stream_options: dict[str, Any] | None = None
+
+    @property
+    def stops(self) -> list[str]:
+        """The stop strings."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    @property
+    def usage_at_the_end(self) -> bool:
+        """Whether a stream ends with the counts."""
+        return bool((self.stream_options or {}).get("include_usage"))
+
+
+class CompletionRequest(Settings):
+    """`POST /v1/completions`."""
+
+    prompt: Annotated[str, StringConstraints(max_length=LONGEST_PROMPT)] = ""
+    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+    """How many of the likeliest tokens are given at each place."""
+
+    @property
+    def text(self) -> str:
+        """What the story begins with."""
+        return self.prompt
+
+
+class Message(BaseModel):
+    """One turn of a chat."""
+
+    model_config = ConfigDict(strict=True)
+
+    role: str
+    content: Annotated[str, StringConstraints(max_length=LONGEST_PROMPT)]
+
+
+class ChatRequest(Settings):
+    """`POST /v1/chat/completions`: the turns make one text, and the story goes on from its end."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=100)]
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+
+    @property
+    def text(self) -> str:
+        """What the story begins with."""
+        return "".join(message.content for message in self.messages)
+
+
+class LookRequest(BaseModel):
+    """`POST /api/look`."""
+
+    model_config = ConfigDict(strict=True)
+
+    model: str
+    text: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PROMPT)]
+
+
+def error_body(message: str, kind: Literal["invalid_request_error", "server_error"], code: str | None = None) -> dict:
+    """An error as OpenAI's clients read it."""
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}

@@ -1,0 +1,72 @@
+"""The server: models loaded, the application guarded, granian in front of it, and a graceful end."""
+
+import asyncio
+import contextlib
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from tinytale.serve.app import Served, make_app
+from tinytale.serve.guard import LOOPBACK, Guard
+from tinytale.serve.scheduler import Scheduler
+from tinytale.storyteller import load_storyteller
+
+HEADER_SECONDS = 10
+"""A request whose headers have not arrived by then is given up."""
+GRACE_SECONDS = 10.0
+"""Stories at hand may go on for so long after the server has been asked to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Where to listen, and for how many."""
+
+    host: str
+    port: int
+    key: str | None
+    slots: int
+    """Stories told at once by each model."""
+    waiting_room: int
+    """Stories that may wait for a slot."""
+
+
+def load(folders: dict[str, Path], settings: ServerSettings, device: str) -> dict[str, Served]:
+    """Load the models, each with a decoder of its own.
+
+    Raises:
+        TaleError: a folder is damaged.
+    """
+    models = {}
+    for name, folder in folders.items():
+        teller = load_storyteller(folder, device)
+        scheduler = Scheduler(teller.decoder(settings.slots), teller.tokenizer.end_of_text, settings.waiting_room)
+        context, parameters = teller.model.config.context_length, teller.model.parameter_count()
+        models[name] = Served(name, folder, teller.tokenizer, scheduler, context, parameters)
+    return models
+
+
+async def serve_models(models: dict[str, Served], settings: ServerSettings) -> None:
+    """Serve until SIGINT or SIGTERM; then refuse what is new, let what runs end, and return."""
+    hosts = frozenset(LOOPBACK) if settings.host in LOOPBACK else frozenset()
+    server = Server(
+        Guard(make_app(models), hosts, settings.key),
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        log_enabled=False,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000),
+    )
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
+            loop.add_signal_handler(number, stopping.set)
+    running = asyncio.create_task(server.serve())
+    await asyncio.wait([running, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.gather(*(asyncio.to_thread(model.scheduler.close, GRACE_SECONDS) for model in models.values()))
+    if not running.done():
+        server.stop()
+        await running

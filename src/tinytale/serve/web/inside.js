@@ -1,0 +1,46 @@
+// Look inside: choose a model and a text, and see what the model made of it.
+// @ts-check
+
+import { look } from "./api.js";
+import { element, showLook } from "./look.js";
+
+const TEXT = "Once upon a time, there was a little girl named Lily. She lost her red ball, and she was very sad.";
+
+/**
+ * @param {HTMLElement} root
+ * @param {import("./app.js").Page} page
+ * @param {URLSearchParams} settings
+ */
+export function showInside(root, page, settings) {
+  const model = /** @type {HTMLSelectElement} */ (element("select", { id: "model" }));
+  for (const one of page.models) model.append(element("option", { value: one.id }, one.id));
+  if (page.models.some((one) => one.id === settings.get("model"))) model.value = String(settings.get("model"));
+  const text = /** @type {HTMLTextAreaElement} */ (element("textarea", { id: "text", rows: "4", spellcheck: "false" }));
+  text.value = settings.get("text") ?? TEXT;
+  const start = element("button", { type: "submit", class: "primary" }, "Look inside");
+  const seen = element("div");
+  const form = element(
+    "form",
+    {},
+    element("label", { for: "text" }, "A text for the model to read"),
+    text,
+    element("div", { class: "buttons" }, element("label", { for: "model" }, "Model"), model, start),
+  );
+  async function read() {
+    page.say("Reading…");
+    try {
+      showLook(seen, await look(model.value, text.value));
+      page.say("");
+    } catch (error) {
+      seen.replaceChildren(element("p", { class: "error", role: "alert" }, error instanceof Error ? error.message : String(error)));
+      page.say("");
+    }
+  }
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    history.replaceState(null, "", `#look?${new URLSearchParams({ model: model.value, text: text.value })}`);
+    read();
+  });
+  root.append(form, seen);
+  read();
+}

@@ -1,0 +1,215 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of the tiny model, with metrics that are still growing."""
+    folder = tmp_path_factory.mktemp("runs") / "growing"
+    shutil.copytree(model, folder / "model")
+    (folder / "metrics.jsonl").write_text("".join(line(step) for step in range(1, 40)))
+    return folder
+
+
+def line(step: int) -> str:
+    entry = {"step": step, "loss": 5 / step + 2, "tokens": 64 * step, "seconds": step}
+    dev = {"step": step, "dev_loss": 5 / step + 2.1, "dev_bits_per_byte": 1.5 / step + 0.6, "seconds": step}
+    return json.dumps(entry) + "\n" + (json.dumps(dev) + "\n" if step % 10 == 0 else "")
+
+
+@pytest.fixture(scope="session")
+def url(start_server, model: Path, run: Path) -> str:
+    return start_server(model, run).url
+
+
+def write(page: Page, prompt: str, length: int = 60) -> str:
+    page.get_by_label("How the story begins").fill(prompt)
+    page.get_by_label("Length, in tokens").first.fill(str(length))
+    page.get_by_role("button", name="Write", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("The story is told.", timeout=30_000)
+    return page.locator(".story").first.inner_text()
+
+
+def test_a_story_is_written_and_again_with_another_seed(open_page: Open, url: str):
+    page = open_page(url)
+    first = write(page, "The cat")
+    assert first.startswith("The cat") and len(first) > 20
+    expect(page.locator(".below p")).to_contain_text("60 tokens, ")
+    assert write(page, "The cat") == first
+    page.get_by_role("button", name="Again").click()
+    expect(page.get_by_label("Seed")).to_have_value("1")
+    expect(page.get_by_role("status")).to_contain_text("The story is told.")
+    assert page.locator(".story").inner_text() != first
+
+
+def test_stop_ends_a_story_at_once(open_page: Open, url: str):
+    page = open_page(url)
+    page.route("**/v1/completions", lambda route: None)  # the answer never comes
+    page.get_by_role("button", name="Write", exact=True).click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("status")).to_have_text("Stopped.")
+    expect(page.get_by_role("button", name="Write", exact=True)).to_be_enabled()
+
+
+def test_two_models_write_side_by_side_and_a_link_brings_it_back(open_page: Open, url: str, model: Path, run: Path):
+    page = open_page(url)
+    page.get_by_label("Temperature").fill("0.5")
+    page.get_by_role("button", name="Side by side").click()
+    page.get_by_label("Model").nth(1).select_option(str(run))
+    page.get_by_label("Seed").nth(1).fill("9")
+    write(page, "The dog")
+    assert page.locator(".story").count() == 2
+    settings = parse_qs(page.url.partition("?")[2])
+    assert settings["model"] == [str(model)] and settings["model2"] == [str(run)]
+    other = open_page(page.url)
+    expect(other.get_by_label("How the story begins")).to_have_value("The dog")
+    expect(other.get_by_label("Seed").nth(1)).to_have_value("9")
+    expect(other.get_by_label("Temperature").nth(0)).to_have_value("0.5")
+    expect(other.get_by_label("Model").nth(1)).to_have_value(str(run))
+    other.get_by_role("button", name="One only").click()
+    expect(other.get_by_label("Seed")).to_have_count(1)
+
+
+def test_what_the_server_refuses_is_said(open_page: Open, url: str):
+    page = open_page(url)
+    page.get_by_label("Length, in tokens").fill("1000")
+    with page.expect_response("**/v1/completions") as answer:
+        page.get_by_role("button", name="Write", exact=True).click()
+    assert answer.value.status == 400
+    expect(page.get_by_role("alert")).to_contain_text("together they may be 128")
+
+
+def test_every_token_can_be_looked_into(open_page: Open, url: str):
+    page = open_page(url)
+    text = write(page, "The cat sat", length=12)
+    page.get_by_role("button", name="Look inside").click()
+    expect(page.get_by_label("A text for the model to read")).to_have_value(text)
+    tokens = page.get_by_role("listbox").get_by_role("option")
+    expect(tokens.nth(10)).to_be_visible()
+    count = tokens.count()
+    assert count > 10
+    tokens.nth(3).click()
+    expect(page.locator(".look-detail")).to_contain_text("What the model expected")
+    expect(page.locator(".look-detail")).to_contain_text("position 3")
+    assert page.locator(".look-guesses").nth(0).locator("li").count() == 5
+    assert page.locator(".look-guesses").nth(1).locator("li").count() == 3  # the embedding and two layers
+    page.keyboard.press("Tab")
+    page.get_by_role("listbox").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".look-detail")).to_contain_text("position 4")
+    page.keyboard.press("End")
+    expect(page.locator(".look-detail")).to_contain_text(f"position {count - 1}")
+    page.get_by_role("group", name="Layer").get_by_role("button", name="1").click()
+    page.get_by_role("group", name="Head").get_by_role("button", name="2").click()
+    expect(page.get_by_role("group", name="Head").get_by_role("button", name="2")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    assert page.locator("canvas").evaluate(
+        "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(Boolean)"
+    )
+
+
+def test_the_curves_of_a_run_grow(open_page: Open, url: str, run: Path):
+    page = open_page(f"{url}/#training")
+    caption = page.locator("figcaption")
+    expect(caption).to_contain_text("step 39, loss 2.128; best dev score 0.6500 bits per byte")
+    assert page.locator("svg circle").count() == 3
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(line(40))
+    expect(caption).to_contain_text("step 40", timeout=10_000)
+    assert page.locator("svg circle").count() == 4
+
+
+HOSTILE = [
+    "<script>document.title='hit'</script>",
+    "<img src=x onerror=\"document.title='hit'\">",
+    "<svg/onload=document.title='hit'>",
+    '"><iframe srcdoc="<script>parent.document.title=\'hit\'</script>">',
+    "javascript:document.title='hit'",
+    "</textarea><script>document.title='hit'</script>",
+    "{{constructor.constructor('document.title=1')()}}",
+    "<a href=javascript:document.title='hit'>x</a>",
+    "<style>@import 'http://evil.example/x.css';</style>",
+    "<math><mtext></math><img src onerror=document.title='hit'>",
+]
+
+
+def test_text_is_never_run(open_page: Open, url: str):
+    """As a prompt, as what a model says (the server's answer is made to), and as tokens."""
+    page, said = open_page(url), ""
+
+    def answer(route: Route) -> None:
+        event = {"choices": [{"index": 0, "text": said, "finish_reason": "stop"}]}
+        route.fulfill(body=f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n", content_type="text/event-stream")
+
+    page.route("**/v1/completions", answer)
+    for payload in HOSTILE:
+        said = payload
+        write(page, payload, length=1)
+        assert page.locator(".story").inner_text().count(payload[:10]) >= 2
+        page.get_by_role("button", name="Look inside").click()
+        expect(page.get_by_role("listbox").get_by_role("option").nth(5)).to_be_visible()
+        page.get_by_role("link", name="Write").click()
+        assert (
+            page.title() == "tinytale" and page.locator("main img, main iframe, main script, main style").count() == 0
+        )
+
+
+@pytest.mark.parametrize("view", ["write", "look", "training"])
+def test_nothing_is_cut_off_on_a_phone_or_at_twice_the_size(open_page: Open, url: str, view: str):
+    for viewport in ({"width": 360, "height": 740}, {"width": 600, "height": 400}):
+        page = open_page(f"{url}/#{view}", viewport=viewport)
+        page.wait_for_load_state("networkidle") if view != "training" else page.wait_for_selector("svg")
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+CONTRAST = """
+([ink, paper]) => {
+  const light = (name) => {
+    const probe = document.createElement('span');
+    probe.style.color = `var(${name})`;
+    document.body.append(probe);
+    const parts = getComputedStyle(probe).color.match(/[\\d.]+/g).slice(0, 3).map((part) => {
+      const share = part / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    probe.remove();
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+  };
+  const [a, b] = [light(ink), light(paper)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_have_the_contrast_of_wcag_aa(open_page: Open, url: str, scheme: str):
+    page = open_page(url, color_scheme=scheme)
+    for ink in ("--ink", "--quiet", "--accent", "--look-ink"):
+        for paper in ("--paper", "--card"):
+            assert page.evaluate(CONTRAST, [ink, paper]) >= 4.5, (ink, paper)
+    assert page.evaluate(CONTRAST, ["--on-accent", "--accent"]) >= 4.5
+
+
+def test_the_keyboard_alone_is_enough_to_write(open_page: Open, url: str):
+    page = open_page(url)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "To the story"
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if (
+            page.evaluate("document.activeElement.textContent") == "Write"
+            and page.evaluate("document.activeElement.tagName") == "BUTTON"
+        ):
+            break
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("The story is told.", timeout=30_000)
+    assert page.evaluate("document.activeElement.textContent") == "Again"
