@@ -12,6 +12,8 @@ from tinytale.files import sha256_of
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
 
+pytestmark = pytest.mark.usefixtures("few_completions")
+
 
 @pytest.fixture
 def run(dataset: Path, tmp_path: Path) -> Path:
@@ -106,16 +108,6 @@ def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     from tinytale.evaluation.samples import SampleSettings
 
     monkeypatch.setattr("tinytale.evaluation.samples.SampleSettings", lambda: SampleSettings(**FEW_SAMPLES))
-
-
-@pytest.fixture(autouse=True)
-def few_completions(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinytale.evaluation import suite  # before the settings are replaced: it names them as a type
-
-    version, prompts = suite.read_prompts()
-    monkeypatch.setattr(suite, "read_prompts", lambda: (version, prompts[::9]))
-    short = suite.CompletionSettings(max_new_tokens=2, beams=2, seeds=(0,))
-    monkeypatch.setattr("tinytale.evaluation.completions.CompletionSettings", lambda: short)
 
 
 def test_the_full_suite_measures_stories_and_keeps_them(tale, run: Path, dataset: Path, few_samples):
