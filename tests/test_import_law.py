@@ -26,8 +26,8 @@ HEIGHT = {room: height for height, layer in enumerate(LAYERS) for room in layer}
 
 CORE = ("model", "data", "training", "generation", "evaluation")
 CORE_LIBRARIES = {"torch", "numpy", "tokenizers", "safetensors", "jaxtyping", "rich"}
-LAZY_LIBRARIES = {"huggingface_hub", "pyarrow", "datasketch", "openai"}
-"""Only needed for some sources, for near duplicates, and for a judge: imported inside functions."""
+LAZY_LIBRARIES = {"huggingface_hub", "pyarrow", "datasketch", "sacrebleu", "openai"}
+"""Only needed for some sources, for near duplicates, for BLEU, and for a judge: imported inside functions."""
 
 
 def room_of(path: Path) -> str:

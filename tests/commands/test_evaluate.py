@@ -12,6 +12,8 @@ from tinytale.files import sha256_of
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
 
+pytestmark = pytest.mark.usefixtures("few_completions")
+
 
 @pytest.fixture
 def run(dataset: Path, tmp_path: Path) -> Path:
@@ -108,15 +110,34 @@ def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tinytale.evaluation.samples.SampleSettings", lambda: SampleSettings(**FEW_SAMPLES))
 
 
-def test_the_full_suite_measures_memorisation_and_keeps_the_samples(tale, run: Path, dataset: Path, few_samples):
+def test_the_full_suite_measures_stories_and_keeps_them(tale, run: Path, dataset: Path, few_samples):
     ended = tale("evaluate", run, "--suite=full", "--json")
     result = json.loads(ended.out)
     assert ended.code == 0 and result["memorisation"]["samples"]["stories"] == 4
     samples = json.loads((run / "samples.json").read_text())
     assert len(samples["stories"]) == 4 and samples["settings"] == result["memorisation"]["settings"]
     assert samples["weights"] == result["weights"] == sha256_of(run / "model" / "model.safetensors")
+    assert len(samples["completions"]["prompts"]) == 5 and len(samples["ended"]) == 4
+    (path,) = (run / "evaluation").glob("*.json")
+    assert json.loads(path.read_text())["test"] == result and result["quality"]["settings"]["stories"] == 4
     shown = tale("evaluate", run, "--suite=full").err
-    assert "sequences of 8 words" in shown and "real stories" in shown
+    for part in ("closing end of text", "self-BLEU", "project's own prompts", "sequences of 8 words", "real stories"):
+        assert part in shown
+
+
+def test_the_full_suite_gives_the_same_files_byte_for_byte(tale, run: Path, tmp_path: Path, few_samples):
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        assert tale("evaluate", run, "--suite=full", "--out", folder).code == 0
+    one, other = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert one == other and len(one) == 3
+
+
+def test_a_missing_library_is_named_before_anything_is_computed(tale, run: Path, monkeypatch):
+    monkeypatch.setattr("tinytale.commands.evaluate.find_spec", lambda library: library != "sacrebleu")
+    ended = tale("evaluate", run, "--suite=full")
+    assert ended.code == 1 and "sacrebleu is not installed" in ended.err and "tinytale[report]" in ended.err
+    assert tale("evaluate", run).code == 0
 
 
 def test_what_was_measured_stays_until_the_weights_change(tale, run: Path, dataset: Path, few_samples):

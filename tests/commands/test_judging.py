@@ -12,6 +12,8 @@ from tinytale.evaluation.rubric import CRITERIA
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
 
+pytestmark = pytest.mark.usefixtures("few_completions")
+
 
 @pytest.fixture
 def run(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

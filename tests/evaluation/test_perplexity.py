@@ -151,3 +151,53 @@ def test_the_interval_is_that_of_a_bootstrap_over_stories():
 def test_one_story_has_no_spread_to_measure():
     score = summarise(np.array([0.0, 1.0, 2.0]), np.array([0, 2]), np.array([0, 3, 0]))
     assert score.loss == 1.5
+
+
+def one_forward_pass_a_story(model: GPT2, stream_N: np.ndarray) -> float:
+    """The mean over all targets, of stories that fit into the context, without a batch or a window."""
+    nats = tokens = 0
+    for opening, closing in pairwise(np.flatnonzero(stream_N == END)):
+        story_T = torch.tensor(stream_N[opening : closing + 1].astype(np.int64))
+        with torch.no_grad():
+            nats += torch.nn.functional.cross_entropy(model(story_T[None, :-1])[0], story_T[1:], reduction="sum").item()
+        tokens += len(story_T) - 1
+    return nats / tokens
+
+
+def ours(model: GPT2, stream_N: np.ndarray) -> float:
+    bounds = story_bounds(stream_N, END)
+    return summarise(nats_from_story_starts(model, stream_N, bounds), bounds, np.ones(len(stream_N))).loss
+
+
+def with_pads_scored(model: GPT2, stream_N: np.ndarray) -> float:
+    """Planted: a batch is filled up with ends of text, and these are scored with the rest."""
+    stories = [torch.tensor(stream_N[a : b + 1].astype(np.int64)) for a, b in pairwise(np.flatnonzero(stream_N == END))]
+    tokens_BT = torch.nn.utils.rnn.pad_sequence(stories, batch_first=True, padding_value=END)
+    with torch.no_grad():
+        logits_BTV = model(tokens_BT[:, :-1])
+    return torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), tokens_BT[:, 1:].flatten()).item()
+
+
+def with_overlaps_scored_twice(model: GPT2, stream_N: np.ndarray) -> float:
+    """Planted: a long story slides on by half a context, and every window is scored whole."""
+    context_length, losses = model.config.context_length, []
+    for opening, closing in pairwise(np.flatnonzero(stream_N == END)):
+        for start in range(opening, closing, context_length // 2):
+            window_T = torch.tensor(stream_N[start : min(start + context_length, closing) + 1].astype(np.int64))
+            with torch.no_grad():
+                logits_TV = model(window_T[None, :-1])[0]
+            losses += torch.nn.functional.cross_entropy(logits_TV, window_T[1:], reduction="none").tolist()
+    return sum(losses) / len(losses)
+
+
+def test_a_perplexity_with_pads_is_another_than_ours_and_than_that_of_each_story_alone():
+    model, stream_N = tiny(64), stream_of([3, 1, 30, 7, 8, 9, 5])
+    assert ours(model, stream_N) == pytest.approx(one_forward_pass_a_story(model, stream_N), abs=1e-5)
+    assert abs(with_pads_scored(model, stream_N) - ours(model, stream_N)) > 0.01
+
+
+def test_a_perplexity_with_tokens_scored_twice_is_another_than_ours_and_than_that_of_each_token_alone():
+    model, stream_N = tiny(8), stream_of([3, 1, 30, 7, 50, 9, 5])
+    alone_N = stories_one_token_at_a_time(model, stream_N)
+    assert ours(model, stream_N) == pytest.approx(alone_N[1:].mean(), abs=1e-5)
+    assert abs(with_overlaps_scored_twice(model, stream_N) - ours(model, stream_N)) > 0.01

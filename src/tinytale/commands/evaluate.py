@@ -1,12 +1,13 @@
-"""`tinytale evaluate`: how well a model predicts stories that it has not seen, and how much it knows by heart."""
+"""`tinytale evaluate`: how well a model predicts stories that it has not seen, and how good those are that it tells."""
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tinytale.commands.judging import examine, find_examiner, stories_to_judge
 from tinytale.commands.options import Device, load_weights, print_json
 from tinytale.console import console
-from tinytale.errors import UsageError
+from tinytale.errors import TaleError, UsageError
 from tinytale.files import write_json
 from tinytale.runs import RunFolder, find_folder, is_shipped, model_folder
 
@@ -27,9 +28,10 @@ def evaluate(
     """Score every token of the test split once: loss, perplexity and bits per byte, with a 95% interval over stories.
 
     Two views: each story from its start (what a reader meets), and contiguous windows (the field's usual validation
-    loss). The full suite also tells 200 stories and looks for their words in the train split, beside real stories that
-    are not in it. Results go into the run's `evaluation` folder, those stories into its `samples.json`; of shipped
-    weights, only where --out says.
+    loss). The full suite also lets the model tell 200 stories and go on with others, and measures their endings,
+    repetition, diversity, relevance, spelling, and how much of them is in the train split; beside it, the same of real
+    stories. Results go into the run's `evaluation` folder, what was told into its `samples.json`; of shipped weights,
+    only where --out says.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def evaluate(
     split: str
         Choose settings by the dev split; score the test split last.
     suite: str
-        quick: the scores. full: memorisation too, some minutes more.
+        quick: the scores. full: the stories that the model tells, some minutes more.
     samples: int
         Stories that are told for the full suite, or for the judge. Default: 200.
     judge: str
@@ -63,16 +65,22 @@ def evaluate(
         raise UsageError(f"samples is {samples}; expected at least 1, and --suite full or --judge, which need stories")
     if suite == "full":
         _check_own_dataset(run, data)
+        for library in ("datasketch", "sacrebleu"):
+            if not find_spec(library):
+                raise TaleError(f"{library} is not installed, which --suite full needs: pip install 'tinytale[report]'")
     in_run = is_run and not is_shipped(run.path)
     kept_in = out or (run.evaluation if in_run else None)
     examiner = find_examiner(judge, judge_model, kept_in)
 
+    from tinytale.evaluation.completions import CompletionSettings
     from tinytale.evaluation.grading import judge_table
-    from tinytale.evaluation.memorisation import memorisation, memorisation_table
     from tinytale.evaluation.results import results_table, save_results, score
-    from tinytale.evaluation.samples import SampleSettings, tell_samples
+    from tinytale.evaluation.samples import SampleSettings
     from tinytale.evaluation.story_scores import save_story_scores
     from tinytale.evaluation.stream import stream_of
+    from tinytale.evaluation.suite import full_suite
+    from tinytale.evaluation.telling import SLOTS
+    from tinytale.generation.torch_decoder import TorchDecoder
     from tinytale.model.weight_files import weights_digest
 
     model, tokenizer = load_weights(weights, device)
@@ -83,19 +91,20 @@ def evaluate(
     told = None
     if suite == "full":
         settings = SampleSettings() if samples is None else SampleSettings(stories=samples)
-        told = tell_samples(model, tokenizer, settings)
-        result["memorisation"] = memorisation(Path(data), split, tokenizer, told)
+        decoder = TorchDecoder(model, SLOTS)
+        figures, told = full_suite(decoder, tokenizer, Path(data), split, settings, CompletionSettings())
+        result |= figures
     if not json:
         console.print(results_table(result))
         if told:
-            console.print("", memorisation_table(result["memorisation"]), sep="\n")
+            _show_suite(result)
     samples_file = out / run.samples.name if out else run.samples
     if kept_in:
         path = save_results(kept_in, result)
         save_story_scores(path, result, story_scores)
         console.print(f"Written to {path}")
         if told:
-            write_json(samples_file, {"weights": mark, **told.to_json()})
+            write_json(samples_file, {"weights": mark, **told})
             console.print(f"Written to {samples_file}")
     if examiner and kept_in:
         stories = stories_to_judge(samples_file, mark, samples, model, tokenizer)
@@ -105,6 +114,16 @@ def evaluate(
             console.print("", judge_table(result["judge"]), sep="\n")
     if json:
         print_json(result)
+
+
+def _show_suite(result: dict[str, Any]) -> None:
+    from tinytale.evaluation.memorisation import memorisation_table
+    from tinytale.evaluation.suite_tables import profile_table, prompts_table, quality_table
+
+    tables = [profile_table(result), quality_table(result)]
+    tables += [prompts_table(result)] if result["quality"]["prompts"] else []
+    for table in (*tables, memorisation_table(result["memorisation"])):
+        console.print("", table, sep="\n")
 
 
 def _data_of(run: RunFolder, is_run: bool, typed: str) -> str:

@@ -54,11 +54,14 @@ def stories_to_judge(
         TaleError: the file is damaged, or the disk refuses.
     """
     from tinytale.evaluation.samples import SampleSettings, kept_stories, tell_samples
+    from tinytale.evaluation.telling import SLOTS
+    from tinytale.generation.torch_decoder import TorchDecoder
 
     kept = kept_stories(samples_file, weights)
     if kept and wanted in (None, len(kept[1])):
         return kept
-    told = tell_samples(model, tokenizer, SampleSettings() if wanted is None else SampleSettings(stories=wanted))
+    settings = SampleSettings() if wanted is None else SampleSettings(stories=wanted)
+    told = tell_samples(TorchDecoder(model, SLOTS), tokenizer, settings)
     write_json(samples_file, {"weights": weights, **told.to_json()})
     return told.settings, told.stories
 

@@ -1,1 +1,1 @@
-"""How good a model is: perplexity and bits per byte."""
+"""How good a model is: how well it predicts stories, and how good those are that it tells."""

@@ -4,9 +4,6 @@ that it never saw: children's stories share phrases anyhow.
 Shapes: N words of a story, S stories.
 """
 
-import random
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +11,10 @@ from jaxtyping import Int64
 from rich.table import Table
 
 from tinytale.console import progress_bar
-from tinytale.data.sequences import Unit, unit_of, words_of
-from tinytale.data.shards import Manifest
-from tinytale.data.splits import Split
-from tinytale.data.stored import StoredStories, open_splits
-from tinytale.data.tokenizer import Tokenizer
-from tinytale.errors import TaleError
-from tinytale.evaluation.intervals import ratio_and_error
+from tinytale.data.near_duplicates import NearDuplicates, shingles
+from tinytale.data.sequences import Unit, WordNumbers, words_of
+from tinytale.data.stored import StoredStories
+from tinytale.evaluation.intervals import ratio_and_error, share
 from tinytale.evaluation.samples import Samples
 from tinytale.evaluation.word_runs import WordRuns
 
@@ -28,46 +22,38 @@ LENGTHS = (8, 13)
 """Words of the sequences that are looked for; 13 as in GPT-3's overlap analysis (Brown et al., 2020, appendix C)."""
 
 
-def memorisation(dataset: Path, split: Split, tokenizer: Tokenizer, samples: Samples) -> dict[str, Any]:
-    """Compare the samples, and as many stories of `split`, with every story of train, with progress on the console.
+def memorisation(train: StoredStories, unit: Unit, samples: Samples, control: list[str]) -> dict[str, Any]:
+    """Compare the samples, and real stories that are not in train, with every story of train; progress on the console.
 
-    `prepare` sees to it that no story of `split` is in train. Stories are cut where the samples had to end. In text
-    without blanks between words, characters are counted instead of words.
-
-    Raises:
-        TaleError: the dataset is damaged, or `split` has no stories.
+    `prepare` sees to it that no story of dev or test is in train. In text without blanks between words, characters are
+    counted instead of words.
     """
-    stories = open_splits(dataset, Manifest.load(dataset))
-    if split not in stories:
-        raise TaleError(f"the {split} split of {dataset} is empty, so there is nothing to compare the samples with")
-    unit = unit_of(list(islice(stories["train"], 200)))
-    control = _control(stories[split], tokenizer, samples)
     texts = [words_of(story, unit) for story in samples.stories + control]
-    runs = _runs_in_train(texts, stories["train"], unit)
+    runs, near = _compare(texts, train, unit)
     told = len(samples.stories)
     return {
         "unit": unit,
         "settings": samples.to_json()["settings"],
-        "samples": share_in_train(runs[:told]),
-        "control": share_in_train(runs[told:]),
+        "samples": {**share_in_train(runs[:told]), "near_duplicates": share(near[:told])},
+        "control": {**share_in_train(runs[told:]), "near_duplicates": share(near[told:])},
     }
 
 
-def _control(stories: StoredStories, tokenizer: Tokenizer, samples: Samples) -> list[str]:
-    """As many real stories, drawn with the samples' seed, none longer than a sample may be."""
-    settings = samples.settings
-    chosen = random.Random(settings.seed).sample(range(len(stories)), min(settings.stories, len(stories)))
-    limit = settings.max_new_tokens
-    return [tokenizer.decode(tokenizer.encode(stories[index])[:limit]) for index in chosen]
-
-
-def _runs_in_train(texts: list[list[str]], train: StoredStories, unit: Unit) -> list[Int64[np.ndarray, " _"]]:
-    """For each word of each text, the length of the longest run that ends there and is in train."""
-    runs = WordRuns(texts)
+def _compare(
+    texts: list[list[str]], train: StoredStories, unit: Unit
+) -> tuple[list[Int64[np.ndarray, " _"]], list[bool]]:
+    """For each word of each text, the length of the longest run that ends there and is in train; and of each text,
+    whether train has a story that is at least 80% similar.
+    """
+    runs, near, numbers = WordRuns(texts), NearDuplicates(), WordNumbers()
+    for place, words in enumerate(texts):
+        near.add_probe(place + 1, shingles(numbers.of(words)))
     with progress_bar("story") as bar:
         for story in bar.track(train, description="comparing with train"):
-            runs.read(words_of(story, unit))
-    return runs.matches()
+            words = words_of(story, unit)
+            runs.read(words)
+            near.compare(0, shingles(numbers.of(words)))  # no probe is 0: copies count as well
+    return runs.matches(), [place in near.found for place in range(len(texts))]
 
 
 def share_in_train(runs_S: list[Int64[np.ndarray, " _"]]) -> dict[str, Any]:
@@ -113,7 +99,7 @@ def memorisation_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     def row(name: str, cell: Any) -> tuple[str, str, str]:
         return (name, cell(both[0]), cell(both[1]))
 
-    def share(figures: dict[str, Any], length: int) -> str:
+    def sequences(figures: dict[str, Any], length: int) -> str:
         found = figures["in_train"][str(length)]
         return _with_interval(found, "share", ".2%") if found["sequences"] else "none so long"
 
@@ -121,13 +107,18 @@ def memorisation_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("found in train", "samples", "real stories"),
         row("stories", lambda figures: f"{figures['stories']:,}"),
         *(
-            row(f"sequences of {length} {unit}s", lambda figures, length=length: share(figures, length))
+            row(f"sequences of {length} {unit}s", lambda figures, length=length: sequences(figures, length))
             for length in LENGTHS
         ),
         row(f"longest run of {unit}s: mean", lambda figures: _with_interval(figures["longest_run"], "mean", ".1f")),
         row(f"longest run of {unit}s: median", lambda figures: f"{figures['longest_run']['median']:g}"),
         row(f"longest run of {unit}s: longest", lambda figures: f"{figures['longest_run']['longest']:,}"),
         row("whole stories", lambda figures: f"{figures['whole_stories']:,}"),
+        *(
+            [row("with a near duplicate (80% similar)", lambda f: _with_interval(f["near_duplicates"], "value", ".2%"))]
+            if all("near_duplicates" in figures for figures in both)
+            else []
+        ),
     ]
 
 

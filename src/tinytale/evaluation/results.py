@@ -10,6 +10,7 @@ from rich.table import Table
 from tinytale.console import progress_bar
 from tinytale.errors import TaleError
 from tinytale.evaluation.perplexity import nats_from_story_starts, nats_in_windows, story_bounds, summarise
+from tinytale.evaluation.profile import profile
 from tinytale.evaluation.story_scores import StoryScores
 from tinytale.evaluation.stream import Stream
 from tinytale.files import read_json, write_json
@@ -59,6 +60,7 @@ def score(
         "context_length": model.config.context_length,
         "parameters": model.parameter_count(),
         "views": {view: asdict(summarise(nats_N, bounds, byte_lengths_N)) for view, nats_N in nats.items()},
+        "profile": profile(nats["stories"], bounds),
     }
     return result, StoryScores.of(nats["stories"], bounds, byte_lengths_N)
 

@@ -1,20 +1,17 @@
-"""Stories that a model tells by itself, for whatever is measured on them."""
+"""Stories that a model tells by itself, for whatever is measured on them; and real ones to lay beside them."""
 
+import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tinytale.console import progress_bar
+from tinytale.data.stored import StoredStories
 from tinytale.data.tokenizer import Tokenizer
 from tinytale.errors import TaleError
+from tinytale.evaluation.telling import Told, cut, tell_all
 from tinytale.files import read_json
-from tinytale.generation.decoding import Decoding, sample_seed
-from tinytale.generation.many import generate_many
-from tinytale.generation.torch_decoder import TorchDecoder
-from tinytale.model.gpt2 import GPT2
-
-BATCH_SIZE = 32
-"""How many stories are told at once; they do not depend on it."""
+from tinytale.generation.decoder import Decoder
+from tinytale.generation.decoding import Decoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +29,17 @@ class Samples:
     """Some stories, begun without a prompt, and how they were told."""
 
     settings: SampleSettings
-    stories: list[str]
+    told: list[Told]
+
+    @property
+    def stories(self) -> list[str]:
+        """Their texts."""
+        return [story.text for story in self.told]
 
     def to_json(self) -> dict[str, Any]:
-        """The prompt, the settings and the stories."""
-        return {"prompt": "", "settings": asdict(self.settings), "stories": self.stories}
+        """The prompt, the settings, the stories, and which of them ended by themselves."""
+        ended = [story.ended for story in self.told]
+        return {"prompt": "", "settings": asdict(self.settings), "stories": self.stories, "ended": ended}
 
 
 def kept_stories(path: Path, weights: str) -> tuple[SampleSettings, list[str]] | None:
@@ -57,22 +60,28 @@ def kept_stories(path: Path, weights: str) -> tuple[SampleSettings, list[str]] |
         raise TaleError(f"{path} is damaged ({error!r}); delete it, and the stories are told anew") from error
 
 
-def tell_samples(model: GPT2, tokenizer: Tokenizer, settings: SampleSettings) -> Samples:
+def tell_samples(decoder: Decoder, tokenizer: Tokenizer, settings: SampleSettings) -> Samples:
     """Let the model tell stories, with progress on the console; the same settings tell the same stories."""
-    choose = Decoding(temperature=settings.temperature).choice()
-    end = tokenizer.end_of_text
-    decoder = TorchDecoder(model, min(BATCH_SIZE, settings.stories))
-    prompts = [[end]] * settings.stories
-    generators = [sample_seed(settings.seed, sample) for sample in range(settings.stories)]
-    with progress_bar("story") as bar:
-        task = bar.add_task("telling stories", total=settings.stories)
-        told = generate_many(
-            decoder,
-            prompts,
-            choose,
-            generators,
-            settings.max_new_tokens,
-            end,
-            lambda stories: bar.advance(task, stories),
-        )
-    return Samples(settings, [tokenizer.decode(tokens) for tokens in told])
+    decoding = Decoding(temperature=settings.temperature)
+    seeds = [(settings.seed, sample) for sample in range(settings.stories)]
+    prompts = [[]] * settings.stories
+    told = tell_all(decoder, tokenizer, prompts, decoding, seeds, settings.max_new_tokens, "telling stories")
+    return Samples(settings, told)
+
+
+@dataclass(frozen=True)
+class RealStories:
+    """Some stories that were not told by the model, as tokens."""
+
+    tokens: list[list[int]]
+    tokenizer: Tokenizer
+
+    def cut(self, limit: int) -> list[Told]:
+        """Cut where a sample had to end."""
+        return [cut(story, limit, self.tokenizer) for story in self.tokens]
+
+
+def draw_stories(stories: StoredStories, tokenizer: Tokenizer, settings: SampleSettings) -> RealStories:
+    """As many real stories as samples, or all if there are fewer, drawn with the samples' seed."""
+    chosen = random.Random(settings.seed).sample(range(len(stories)), min(settings.stories, len(stories)))
+    return RealStories([tokenizer.encode(stories[index]) for index in chosen], tokenizer)

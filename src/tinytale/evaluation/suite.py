@@ -1,0 +1,114 @@
+"""The full suite: stories are told and gone on with, and every figure of them stands beside that of real ones."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tinytale.console import progress_bar
+from tinytale.data.sequences import Unit, unit_of, words_of
+from tinytale.data.shards import Manifest
+from tinytale.data.splits import Split
+from tinytale.data.stored import StoredStories, open_splits
+from tinytale.data.tokenizer import Tokenizer
+from tinytale.errors import TaleError
+from tinytale.evaluation.completions import OPENING, Completions, CompletionSettings, complete, continue_real
+from tinytale.evaluation.diversity import diversity, of_equal_size
+from tinytale.evaluation.endings import endings
+from tinytale.evaluation.lexicon import Lexicon
+from tinytale.evaluation.memorisation import memorisation
+from tinytale.evaluation.prompts import read_prompts, speaks_their_language
+from tinytale.evaluation.relevance import relevance
+from tinytale.evaluation.repetition import repetition
+from tinytale.evaluation.samples import SampleSettings, draw_stories, tell_samples
+from tinytale.evaluation.spelling import spelling
+from tinytale.evaluation.telling import Told
+from tinytale.generation.decoder import Decoder
+
+
+def full_suite(
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    dataset: Path,
+    split: Split,
+    settings: SampleSettings,
+    asked: CompletionSettings,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figures, to be kept beside the scores, and all that was told, for a person to read.
+
+    The project's prompts are English: where train is not, nothing is told from them.
+
+    Raises:
+        TaleError: the dataset is damaged, or `split` has no stories.
+    """
+    splits = open_splits(dataset, Manifest.load(dataset))
+    if split not in splits:
+        raise TaleError(f"the {split} split of {dataset} is empty, so there is nothing to compare the samples with")
+    unit = unit_of(list(islice(splits["train"], 200)))
+    lexicon = _lexicon(splits["train"], unit)
+    real = draw_stories(splits[split], tokenizer, settings)
+
+    samples = tell_samples(decoder, tokenizer, settings)
+    continued = continue_real(decoder, tokenizer, real, settings)
+    version, prompts = read_prompts()
+    english = speaks_their_language(lexicon, prompts)
+    completions = complete(decoder, tokenizer, version, prompts, asked) if english else None
+
+    control = real.cut(settings.max_new_tokens)
+    texts = [told.text for told in control]
+    quality = {
+        "unit": unit,
+        "settings": {**asdict(settings), "opening_tokens": OPENING},
+        "stories": _about_stories(samples.told, control, unit, lexicon),
+        "openings": {
+            "samples": relevance(continued.openings, [told.text for told in continued.told], lexicon),
+            "real": relevance(continued.openings, [told.text for told in continued.real], lexicon),
+        },
+        "prompts": _about_completions(completions, unit, lexicon) if completions else None,
+    }
+    stories = {**samples.to_json(), "completions": completions.to_json() if completions else None}
+    return {"memorisation": memorisation(splits["train"], unit, samples, texts), "quality": quality}, stories
+
+
+def _lexicon(train: StoredStories, unit: Unit) -> Lexicon:
+    with progress_bar("story") as bar:
+        return Lexicon(bar.track(train, description="reading the words of train"), unit)
+
+
+def _about_stories(samples: list[Told], real: list[Told], unit: Unit, lexicon: Lexicon) -> dict[str, Any]:
+    """Each family of figures, of the samples and of real stories."""
+    both = {"samples": samples, "real": real}
+    words = {name: [words_of(told.text, unit) for told in stories] for name, stories in both.items()}
+    equal = dict(zip(both, of_equal_size(*words.values()), strict=True))
+    with progress_bar("story") as bar:
+        task = bar.add_task("comparing stories with one another", total=sum(map(len, equal.values())))
+        diverse = {
+            name: diversity(stories, unit, lambda count: bar.advance(task, count)) for name, stories in equal.items()
+        }
+    return {
+        "endings": {name: _endings(stories) for name, stories in both.items()},
+        "repetition": {name: repetition(words[name], equal[name]) for name in both},
+        "diversity": diverse,
+        "spelling": {name: spelling([told.whole_words() for told in both[name]], lexicon) for name in both},
+    }
+
+
+def _about_completions(completions: Completions, unit: Unit, lexicon: Lexicon) -> dict[str, Any]:
+    """What can be said of the completions without real ones: figures for each way of decoding."""
+    ways: dict[str, Any] = {}
+    for way in completions.told:
+        prompts, told = zip(*completions.pairs(way), strict=True)
+        texts = [one.text for one in told]
+        words = [words_of(text, unit) for text in texts]
+        ways[way] = {
+            "completions": len(told),
+            "endings": _endings(told),
+            "repetition": repetition(words, words),
+            "relevance": relevance(prompts, texts, lexicon),
+        }
+    return {"version": completions.version, "settings": asdict(completions.settings), "ways": ways}
+
+
+def _endings(told: Sequence[Told]) -> dict[str, Any]:
+    return endings([story.text for story in told], [story.ended for story in told])

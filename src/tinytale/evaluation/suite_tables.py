@@ -1,0 +1,114 @@
+"""The figures of the full suite for a terminal: rows of a result, as results hold it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+ENDINGS = (
+    ("ended", "stories that end by themselves", ".1%"),
+    ("closed", "  of those, with closing punctuation", ".1%"),
+)
+REPETITION = (
+    *((f"rep_{n}", f"rep-{n}: {{unit}} sequences said before in the story", ".1%") for n in (1, 2, 3, 4)),
+    ("loops", "stories with a loop", ".1%"),
+)
+DIVERSITY = (
+    *((f"distinct_{n}", f"distinct-{n}: different {{unit}} sequences in the set", ".1%") for n in (1, 2, 3, 4)),
+    ("compression", "compression ratio of the set", ".2f"),
+    ("self_bleu", "self-BLEU", ".1f"),
+)
+SPELLING = (("unknown", "words that train does not have", ".2%"),)
+RELEVANCE = (
+    ("names_kept", "names of the prompt that come again"),
+    ("names_of_the_prompt", "names told that the prompt has"),
+    ("objects_kept", "rarer words of the prompt that come again"),
+    ("english_pronouns_kept", "he or she as in the prompt (English)"),
+)
+
+
+def quality_table(result: dict[str, Any]) -> Table:
+    """Samples beside real stories."""
+    quality = result["quality"]
+    stories, unit, settings = quality["stories"], quality["unit"], quality["settings"]
+    table = _table(
+        f"stories told at temperature {settings['temperature']:g}, and real stories of {result['split']}",
+        "with 95% intervals over stories; where a prompt is named, both go on with the same openings of real stories",
+        ("measure", "samples", "real stories"),
+    )
+    for family, rows in (
+        ("endings", ENDINGS),
+        ("repetition", REPETITION),
+        ("diversity", DIVERSITY),
+        ("spelling", SPELLING),
+    ):
+        for row in _rows(rows, unit, [stories[family]["samples"], stories[family]["real"]]):
+            table.add_row(*row)
+    for row in _relevance_rows([quality["openings"]["samples"], quality["openings"]["real"]]):
+        table.add_row(*row)
+    return table
+
+
+def prompts_table(result: dict[str, Any]) -> Table:
+    """The ways of decoding side by side, on the project's own prompts."""
+    prompts, unit = result["quality"]["prompts"], result["quality"]["unit"]
+    ways, settings = prompts["ways"], prompts["settings"]
+    names = {
+        "greedy": "greedy",
+        "beam": f"beam {settings['beams']}",
+        "sampled": f"sampled at {settings['temperature']:g}",
+    }
+    table = _table(
+        f"completions of the project's own prompts, version {prompts['version']}",
+        "with 95% intervals over completions",
+        ("measure", *(names[way] for way in ways)),
+    )
+    for family, rows in (("endings", ENDINGS), ("repetition", REPETITION)):
+        for row in _rows(rows, unit, [figures[family] for figures in ways.values()]):
+            table.add_row(*row)
+    for row in _relevance_rows([figures["relevance"] for figures in ways.values()]):
+        table.add_row(*row)
+    return table
+
+
+def profile_table(result: dict[str, Any]) -> Table:
+    """Where the loss lies: by position in the story, and by its length."""
+    profile = result["profile"]
+    table = _table(
+        "each story from its start: where the loss lies",
+        "in nats a token, with 95% intervals over stories; a length counts the closing end of text",
+        ("tokens of the stories", "stories", "tokens", "loss"),
+    )
+    rows = [(f"position {name}", part) for name, part in profile["by_position"].items()]
+    rows.append(("closing end of text", profile["closing_end_of_text"]))
+    rows += [(f"stories of {name} tokens", part) for name, part in profile["by_length"].items()]
+    for name, part in rows:
+        table.add_row(name, f"{part['stories']:,}", f"{part['tokens']:,}", _cell(part["loss"], ".3f"))
+    return table
+
+
+def _rows(measures: Sequence[tuple[str, str, str]], unit: str, columns: Sequence[dict[str, Any]]) -> list[list[str]]:
+    return [[name.format(unit=unit), *(_cell(column[key], form) for column in columns)] for key, name, form in measures]
+
+
+def _relevance_rows(columns: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Each share, and beneath it the same with the prompts of others."""
+    rows = []
+    for key, name in RELEVANCE:
+        rows.append([name, *(_cell(column[key]["own"], ".1%") for column in columns)])
+        rows.append(["  with prompts shuffled", *(_cell(column[key]["shuffled"], ".1%") for column in columns)])
+    return rows
+
+
+def _cell(figure: dict[str, Any] | None, form: str) -> str:
+    if figure is None:
+        return "none"
+    low, high = figure["interval_95"]
+    return f"{figure['value']:{form}} ({low:{form}}–{high:{form}})"
+
+
+def _table(title: str, caption: str, headings: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", box=None)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left")
+    return table

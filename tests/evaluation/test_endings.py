@@ -1,0 +1,18 @@
+from tinytale.evaluation.endings import endings
+
+
+def test_shares_by_hand():
+    stories = ["The end.", "“Good night,” she said", 'He said, "Yes!"', "They went to the"]
+    figures = endings(stories, [True, True, True, False])
+    assert figures["ended"]["value"] == 3 / 4
+    assert figures["closed"]["value"] == 2 / 3
+
+
+def test_where_no_story_ends_nothing_can_be_said_of_the_ends():
+    figures = endings(["And then.", "And"], [False, False])
+    assert figures["ended"] == {"value": 0.0, "interval_95": (0.0, 0.0)}
+    assert figures["closed"] is None
+
+
+def test_other_languages_close_with_their_own_signs():
+    assert endings(["终。", "समाप्त।", "„Ende“", "fin »"], [True] * 4)["closed"]["value"] == 1.0
