@@ -35,8 +35,14 @@ namespace {
 
 // --- Numbers ---------------------------------------------------------------------------------------------------------
 
+#if defined(__AMX_INT8__) && defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+#define TILES 1
+#endif
+
 // What the CPU adds at a time, and how many such vectors of sums a product keeps for each row.
-#if defined(__AVX512F__)
+#if defined(TILES)
+constexpr int LANES = 16, VECTORS = 2;
+#elif defined(__AVX512F__)
 constexpr int LANES = 16, VECTORS = 4;
 #elif defined(__AVX2__)
 constexpr int LANES = 8, VECTORS = 2;
@@ -47,7 +53,6 @@ constexpr int PANEL = LANES * VECTORS;  // outputs of a matrix that are computed
 
 typedef float floats __attribute__((vector_size(LANES * 4)));
 typedef int32_t ints __attribute__((vector_size(LANES * 4)));
-typedef uint16_t shorts __attribute__((vector_size(LANES * 2)));
 
 using cell = uint32_t;  // one float32, two bfloat16 or four int8: neighbours along the dimension that is summed
 
@@ -107,9 +112,9 @@ struct Float32 {
     static constexpr int GROUP = 1, STEPS = 1;
     using Number = float;
     using Sum = floats;
+    using Wide = Float32;
     static Number number(float x) { return x; }
     static float to_float(Number x) { return x; }
-    static floats widen(const Number* from) { return load<floats>(from); }
     static floats factor(ints cells, int) { return reinterpret_cast<floats>(cells); }
     static floats spread(cell a) { return floats{} + float_of(a); }
     static Sum add(Sum sum, floats a, floats b) { return sum + a * b; }
@@ -120,15 +125,20 @@ struct Float32 {
     static floats value(Sum sum, ints) { return sum; }
 };
 
-struct BFloat16 : Float32 {
-    static constexpr int GROUP = 2;
+// bfloat16 times float32.
+struct WideBFloat16 : Float32 {
+    static constexpr int GROUP = 2, STEPS = GROUP;
     using Number = uint16_t;
+    using Wide = WideBFloat16;
     static Number number(float x) { return to_bf16(x); }
     static float to_float(Number x) { return float_of(static_cast<uint32_t>(x) << 16); }
-    static floats widen(const Number* from) {
-        return reinterpret_cast<floats>(__builtin_convertvector(load<shorts>(from), ints) << 16);
+    static floats factor(ints cells, int step) {
+        return reinterpret_cast<floats>(step ? cells & static_cast<int32_t>(0xffff0000) : cells << 16);
     }
+};
+
 #if defined(__AVX512BF16__)
+struct BFloat16 : WideBFloat16 {
     static constexpr int STEPS = 1;
     static ints factor(ints cells, int) { return cells; }
     static ints spread(cell a) { return ints{} + static_cast<int32_t>(a); }
@@ -137,16 +147,12 @@ struct BFloat16 : Float32 {
         uint16_t* numbers = reinterpret_cast<uint16_t*>(to);
 #pragma omp simd
         for (long k = 0; k < n; k++) numbers[k] = to_bf16(x[k]);
-        if (n % GROUP) numbers[n] = 0;
         return 1.f;
     }
-#else
-    static constexpr int STEPS = GROUP;
-    static floats factor(ints cells, int step) {
-        return reinterpret_cast<floats>(step ? cells & static_cast<int32_t>(0xffff0000) : cells << 16);
-    }
-#endif
 };
+#else
+using BFloat16 = WideBFloat16;
+#endif
 
 #if defined(__AVX512VNNI__)
 #define MULTIPLY_BYTES(sum, a, b) (ints) _mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(a), (__m512i)(b))
@@ -259,16 +265,21 @@ void Matrix<Int8>::pack(const float* weight, long n) {
 
 // --- Products --------------------------------------------------------------------------------------------------------
 
-// sums[i][j] = sum_k rows[i][k] . cells[k][j] for ROWS rows, `stride` cells apart, and J vectors of outputs.
+constexpr long AHEAD = 1024;  // cells from those that are multiplied to those that are asked for
+
+// sums[i][j] = sum_k rows[i][k] . cells[k][j] for ROWS rows, `stride` cells apart, and J vectors of outputs, which lie `across`
+// cells apart, and `along` for the next k.
 template <class Format, int ROWS, int J>
-void multiply(const cell* rows, long stride, const cell* cells, long depth, typename Format::Sum* sums) {
+void multiply(const cell* rows, long stride, const cell* cells, long across, long along, long depth,
+              typename Format::Sum* sums) {
     typename Format::Sum kept[ROWS][J] = {};
-    for (long k = 0; k < depth; k++) {
+    for (long k = 0; k < depth; k++, cells += along) {
+        if (ROWS == 1) __builtin_prefetch(cells + AHEAD);
 #pragma GCC unroll 4
         for (int step = 0; step < Format::STEPS; step++) {
             decltype(Format::factor(ints{}, 0)) b[J];
 #pragma GCC unroll 4
-            for (int j = 0; j < J; j++) b[j] = Format::factor(load<ints>(cells + (k * J + j) * LANES), step);
+            for (int j = 0; j < J; j++) b[j] = Format::factor(load<ints>(cells + j * across), step);
 #pragma GCC unroll 8
             for (int i = 0; i < ROWS; i++) {
                 const auto a = Format::spread(rows[i * stride + k * Format::STEPS + step]);
@@ -288,15 +299,14 @@ constexpr long TOGETHER = 32;  // most rows of one product
 // The sums of a panel for the first of `n` rows, on vectors; returns of how many.
 template <class Format>
 long multiply_vectors(const cell* rows, long n, long stride, const cell* panel, long depth, typename Format::Sum* sums) {
-    if (n >= 6) return multiply<Format, 6, VECTORS>(rows, stride, panel, depth, sums), 6;
-    if (n >= 2) return multiply<Format, 2, VECTORS>(rows, stride, panel, depth, sums), 2;
-    return multiply<Format, 1, VECTORS>(rows, stride, panel, depth, sums), 1;
+    if (n >= 6) return multiply<Format, 6, VECTORS>(rows, stride, panel, LANES, PANEL, depth, sums), 6;
+    if (n >= 2) return multiply<Format, 2, VECTORS>(rows, stride, panel, LANES, PANEL, depth, sums), 2;
+    return multiply<Format, 1, VECTORS>(rows, stride, panel, LANES, PANEL, depth, sums), 1;
 }
 
-#if defined(__AMX_INT8__) && defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__AVX512VNNI__)
-#define TILES 1
+#ifdef TILES
 
-// Tiles 0 to 3 hold sums, 4 and above the factors: at most 16 rows of 64 bytes each, those of sums and rows `rows` of them.
+// Tiles 0 to 3 hold sums, 4 and 5 rows, 6 and 7 a panel: 16 rows of 64 bytes each, or fewer where fewer rows are computed.
 struct alignas(64) TileShapes {
     uint8_t palette = 1, start = 0, unused[14] = {};
     uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
@@ -305,79 +315,51 @@ struct alignas(64) TileShapes {
 
 void begin_tiles(long rows) {
     TileShapes shapes;
-    if (rows < 16)
-        for (int tile = 0; tile < 5; tile++) shapes.rows[tile] = static_cast<uint8_t>(rows);
+    for (int tile = 0; tile < 6; tile++) shapes.rows[tile] = static_cast<uint8_t>(std::min(rows, 16L));
     _tile_loadconfig(&shapes);
 }
 
-void zero_sums() {
+// One tile of rows times a panel, or two.
+template <class Format, bool TWO>
+void multiply_tile(const cell* rows, long stride, const cell* panel, long depth, cell* sums) {
+    constexpr long BYTES = PANEL * sizeof(cell);
+    const long row_bytes = stride * sizeof(cell);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-}
-
-// Up to 16 rows and the four tiles of a panel.
-#define MULTIPLY_FLAT(instruction)                                  \
-    for (long k = 0; k < depth; k += 16, panel += 16 * PANEL) {     \
-        _tile_loadd(4, rows + k, stride * sizeof(cell));            \
-        _tile_loadd(5, panel, PANEL * sizeof(cell));                \
-        _tile_loadd(6, panel + 16, PANEL * sizeof(cell));           \
-        _tile_loadd(7, panel + 32, PANEL * sizeof(cell));           \
-        instruction(0, 4, 5);                                       \
-        instruction(1, 4, 6);                                       \
-        instruction(2, 4, 7);                                       \
-        _tile_loadd(5, panel + 48, PANEL * sizeof(cell));           \
-        instruction(3, 4, 5);                                       \
+    for (long k = 0; k < depth; k += 16, panel += 16 * PANEL) {
+        for (long line = 0; line < 16 * PANEL; line += 16) __builtin_prefetch(panel + AHEAD + line);
+        _tile_loadd(4, rows + k, row_bytes);
+        if (TWO) _tile_loadd(5, rows + 16 * stride + k, row_bytes);
+        _tile_loadd(6, panel, BYTES);
+        _tile_loadd(7, panel + 16, BYTES);
+        if constexpr (Format::GROUP == 4) {
+            _tile_dpbusd(0, 4, 6);
+            _tile_dpbusd(1, 4, 7);
+            if (TWO) _tile_dpbusd(2, 5, 6);
+            if (TWO) _tile_dpbusd(3, 5, 7);
+        } else {
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            if (TWO) _tile_dpbf16ps(2, 5, 6);
+            if (TWO) _tile_dpbf16ps(3, 5, 7);
+        }
     }
-
-// Up to 32 rows and two tiles of a panel.
-#define MULTIPLY_SQUARE(instruction)                                \
-    for (long k = 0; k < depth; k += 16, panel += 16 * PANEL) {     \
-        _tile_loadd(4, rows + k, stride * sizeof(cell));            \
-        _tile_loadd(5, rows + 16 * stride + k, stride * sizeof(cell)); \
-        _tile_loadd(6, panel, PANEL * sizeof(cell));                \
-        _tile_loadd(7, panel + 16, PANEL * sizeof(cell));           \
-        instruction(0, 4, 6);                                       \
-        instruction(1, 4, 7);                                       \
-        instruction(2, 5, 6);                                       \
-        instruction(3, 5, 7);                                       \
-    }
-
-template <class Format>
-void multiply_flat(const cell* rows, long stride, const cell* panel, long depth) {
-    if constexpr (Format::GROUP == 4) MULTIPLY_FLAT(_tile_dpbusd) else MULTIPLY_FLAT(_tile_dpbf16ps)
+    _tile_stored(0, sums, BYTES);
+    _tile_stored(1, sums + 16, BYTES);
+    if (TWO) _tile_stored(2, sums + 16 * PANEL, BYTES);
+    if (TWO) _tile_stored(3, sums + 16 * PANEL + 16, BYTES);
 }
 
-template <class Format>
-void multiply_square(const cell* rows, long stride, const cell* panel, long depth) {
-    if constexpr (Format::GROUP == 4) MULTIPLY_SQUARE(_tile_dpbusd) else MULTIPLY_SQUARE(_tile_dpbf16ps)
-}
-
-// The same on tiles: the rows to the end of the last tile must be there, though nobody looks at their sums.
+// The same on tiles. The rows to the end of the last tile must be there, though nobody looks at their sums.
 template <class Format>
 long multiply_tiles(const cell* rows, long n, long stride, const cell* panel, long depth, typename Format::Sum* sums) {
     cell* to = reinterpret_cast<cell*>(sums);
-    constexpr long BYTES = PANEL * sizeof(cell);
-    if (n <= 16) {
-        zero_sums();
-        multiply_flat<Format>(rows, stride, panel, depth);
-        _tile_stored(0, to, BYTES);
-        _tile_stored(1, to + 16, BYTES);
-        _tile_stored(2, to + 32, BYTES);
-        _tile_stored(3, to + 48, BYTES);
-        return n;
-    }
-    for (long column = 0; column < PANEL; column += 32, to += 32) {
-        zero_sums();
-        multiply_square<Format>(rows, stride, panel + column, depth);
-        _tile_stored(0, to, BYTES);
-        _tile_stored(1, to + 16, BYTES);
-        _tile_stored(2, to + 16 * PANEL, BYTES);
-        _tile_stored(3, to + 16 * PANEL + 16, BYTES);
-    }
-    return std::min(n, TOGETHER);
+    if (n <= 16) return multiply_tile<Format, false>(rows, stride, panel, depth, to), n;
+    return multiply_tile<Format, true>(rows, stride, panel, depth, to), std::min(n, TOGETHER);
 }
+
 #endif
 
 // --- Threads ---------------------------------------------------------------------------------------------------------
@@ -392,7 +374,7 @@ public:
             return;
         }
         for (int looks = 0; round_.load(std::memory_order_acquire) == round; looks++)
-            if (looks < 4000)
+            if (looks < 1000)
                 relax();
             else
                 std::this_thread::yield();  // someone else has the core of whoever is late
@@ -487,7 +469,7 @@ public:
         : s_(sizes), epsilon_(epsilon), tiles_(tiles), embedding_(store(*next, s_.vocabulary * s_.width)),
           output_(*next++, nullptr, s_.vocabulary, s_.width), positions_(store(*next++, s_.context * s_.width)),
           final_norm_(next, s_.width), keys_(s_.slots * s_.layers * s_.heads * key_room()),
-          values_(s_.slots * s_.layers * s_.heads * value_room() + PANEL), residual_(ROWS * row()), mixed_(ROWS * row()),
+          values_(s_.slots * s_.layers * s_.heads * value_room()), residual_(ROWS * row()), mixed_(ROWS * row()),
           packed_(ROWS * padded(3 * s_.width, PANEL)), hidden_(ROWS * hidden_row()), scales_(ROWS) {
         for (long layer = 0; layer < s_.layers; layer++) layers_.emplace_back(next, s_.width);
         long most = output_.stride();
@@ -565,7 +547,10 @@ private:
     }
 
     void encode(const float* x, const Matrix<Format>& matrix, long r) {
-        scales_[r] = Format::encode(x, matrix.K, encoded_ + r * matrix.stride());
+        cell* to = encoded_ + r * matrix.stride();
+        scales_[r] = Format::encode(x, matrix.K, to);
+        const long used = matrix.K * sizeof(cell) * Format::STEPS / Format::GROUP;
+        memset(reinterpret_cast<char*>(to) + used, 0, matrix.stride() * sizeof(cell) - used);
     }
 
     void add(long r, long n, const float* values) {
@@ -609,7 +594,7 @@ private:
     long key_depth() const { return padded(s_.head_size(), Stored::GROUP) / Stored::GROUP; }
     long key_room() const { return padded(s_.context, LANES) * key_depth(); }
     long value_row() const { return padded(s_.head_size(), LANES); }
-    long value_room() const { return s_.context * value_row(); }
+    long value_room() const { return padded(s_.context, Stored::GROUP) / Stored::GROUP * value_row(); }
     long head(const Row& row, long layer, long h) const { return (row.slot * s_.layers + layer) * s_.heads + h; }
     const float* part(long r, long which, long h) const {
         return packed_ + r * padded(3 * s_.width, PANEL) + which * s_.width + h * s_.head_size();
@@ -617,68 +602,67 @@ private:
 
     void remember(const Row& row, long layer, long h, long r) {
         const float *key = part(r, 1, h), *value = part(r, 2, h);
-        cell* keys = keys_ + head(row, layer, h) * key_room() + row.position / LANES * key_depth() * LANES;
-        Number* values = values_ + head(row, layer, h) * value_room() + row.position * value_row();
+        const long t = row.position;
+        cell* keys = keys_ + head(row, layer, h) * key_room() + t / LANES * LANES * key_depth() + t % LANES;
+        cell* values = values_ + head(row, layer, h) * value_room() + t / Stored::GROUP * value_row();
         for (long d = 0; d < s_.head_size(); d++) {
-            cell* place = keys + d / Stored::GROUP * LANES + row.position % LANES;
-            reinterpret_cast<Number*>(place)[d % Stored::GROUP] = Stored::number(key[d]);
-            values[d] = Stored::number(value[d]);
+            reinterpret_cast<Number*>(keys + d / Stored::GROUP * LANES)[d % Stored::GROUP] = Stored::number(key[d]);
+            reinterpret_cast<Number*>(values + d)[t % Stored::GROUP] = Stored::number(value[d]);
         }
     }
 
     // softmax(q K^T / sqrt(D)) V over the positions up to the row's own.
     void attend(const Row& row, long layer, long h, long r, const Scratch& scratch) {
         const long D = s_.head_size(), seen = row.position + 1;
-        float* scores = scratch.scores + 0;
-        cell* query = scratch.query + 0;
-        Stored::encode(part(r, 0, h), D, query);
-        const cell* keys = keys_ + head(row, layer, h) * key_room();
-        for (long t = 0; t < seen; t += LANES) {
-            floats sums;
-            multiply<Stored, 1, 1>(query, 0, keys + t * key_depth(), key_depth(), &sums);
-            memcpy(scores + t, &sums, sizeof sums);
-        }
-        const float total = softmax_parts(scores, seen, 1.f / std::sqrt(static_cast<float>(D)));
-        const Number* values = values_ + head(row, layer, h) * value_room();
-        float* to = mixed_ + r * this->row() + h * D;
-        for (long d = 0; d < D; d += PANEL)
-            mix(scores, seen, values + d, 1.f / total, std::min<long>(PANEL, D - d), to + d);
+        Stored::encode(part(r, 0, h), D, scratch.query + 0);
+        float* weights = scratch.scores + 0;
+        score(scratch.query + 0, keys_ + head(row, layer, h) * key_room(), seen, weights);
+        const float total = softmax_parts(weights, seen, 1.f / std::sqrt(static_cast<float>(D)));
+        mix(weights, seen, 1.f / total, values_ + head(row, layer, h) * value_room(), mixed_ + r * this->row() + h * D);
     }
 
-    // x becomes exp(factor x - its maximum); returns the sum.
+    // scores[t] = query . keys[t] for t < seen, and on to the end of a vector.
+    void score(const cell* query, const cell* keys, long seen, float* scores) const {
+        const long depth = key_depth(), across = depth * LANES;
+        long t = 0;
+        floats sums[4];
+        for (; t + 3 * LANES < seen; t += 4 * LANES) {
+            multiply<Stored, 1, 4>(query, 0, keys + t * depth, across, LANES, depth, sums);
+            memcpy(scores + t, sums, sizeof sums);
+        }
+        for (; t < seen; t += LANES) {
+            multiply<Stored, 1, 1>(query, 0, keys + t * depth, across, LANES, depth, sums);
+            memcpy(scores + t, sums, sizeof *sums);
+        }
+    }
+
+    // x[t] becomes exp(factor x[t] - its maximum) for t < n, and 0 on to the end of a vector; returns the sum.
     static float softmax_parts(float* x, long n, float factor) {
+        const long end = padded(n, LANES);
+        for (long t = n; t < end; t++) x[t] = x[0];
         float most = x[0], sum = 0.f;
 #pragma omp simd reduction(max : most)
-        for (long t = 0; t < n; t++) most = std::max(most, x[t]);
+        for (long t = 0; t < end; t++) most = std::max(most, x[t]);
+#pragma omp simd
+        for (long t = 0; t < end; t++) x[t] = exponential(factor * (x[t] - most));
+        for (long t = n; t < end; t++) x[t] = 0.f;
 #pragma omp simd reduction(+ : sum)
-        for (long t = 0; t < n; t++) {
-            x[t] = exponential(factor * (x[t] - most));
-            sum += x[t];
-        }
+        for (long t = 0; t < end; t++) sum += x[t];
         return sum;
     }
 
-    // to[d] = factor sum_t weights[t] values[t][d] for d < D <= PANEL.
-    void mix(const float* weights, long seen, const Number* values, float factor, long D, float* to) const {
-        float mixed[PANEL];
-        if (D > 2 * LANES)
-            mix_vectors<VECTORS>(weights, seen, values, factor, mixed);
-        else if (D > LANES)
-            mix_vectors<2>(weights, seen, values, factor, mixed);
-        else
-            mix_vectors<1>(weights, seen, values, factor, mixed);
-        memcpy(to, mixed, D * sizeof(float));
-    }
-
-    template <int J>
-    void mix_vectors(const float* weights, long seen, const Number* values, float factor, float* mixed) const {
-        floats sums[J] = {};
-        for (long t = 0; t < seen; t++, values += value_row())
-#pragma GCC unroll 4
-            for (int j = 0; j < J; j++) sums[j] += weights[t] * Stored::widen(values + j * LANES);
-        for (int j = 0; j < J; j++) {
-            const floats scaled = sums[j] * factor;
-            memcpy(mixed + j * LANES, &scaled, sizeof scaled);
+    // to[d] = factor sum_t weights[t] values[t][d].
+    void mix(const float* weights, long seen, float factor, const cell* values, float* to) const {
+        const cell* rows = reinterpret_cast<const cell*>(weights);
+        const long depth = padded(seen, Stored::GROUP) / Stored::GROUP, along = value_row();
+        for (long d = 0, J; d < along; d += J * LANES) {
+            floats sums[4];
+            J = along - d >= 4 * LANES ? 4 : along - d >= 2 * LANES ? 2 : 1;
+            if (J == 4) multiply<typename Stored::Wide, 1, 4>(rows, 0, values + d, LANES, along, depth, sums);
+            if (J == 2) multiply<typename Stored::Wide, 1, 2>(rows, 0, values + d, LANES, along, depth, sums);
+            if (J == 1) multiply<typename Stored::Wide, 1, 1>(rows, 0, values + d, LANES, along, depth, sums);
+            for (long j = 0; j < J; j++) sums[j] *= factor;
+            memcpy(to + d, sums, std::min(J * LANES, s_.head_size() - d) * sizeof(float));
         }
     }
 
@@ -699,8 +683,7 @@ private:
     Array<Number> positions_;
     Norm final_norm_;
     std::vector<Layer<Format>> layers_;
-    Array<cell> keys_;
-    Array<Number> values_;
+    Array<cell> keys_, values_;
     Array<float> residual_, mixed_, packed_, hidden_, scales_;
     Array<cell> encoded_;
 };

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 from weakref import finalize
 
 import torch
@@ -43,6 +43,7 @@ LAYER = (
 """Parameters of a block, in the order in which the decoder reads them."""
 
 
+@runtime_checkable
 class Model(Protocol):
     """What `NativeDecoder` needs of a GPT2, which lives in a room above."""
 
@@ -155,7 +156,9 @@ class NativeDecoder:
         for slot, position, token in rows:
             assert 0 <= slot < self.slots
             if position >= self.context_length:
-                raise UsageError(f"the text has {position + 1} tokens, but the context is {self.context_length}")
+                raise UsageError(
+                    f"the text has {position + 1} tokens, but the model's context is {self.context_length}"
+                )
             if not 0 <= token < self._vocab_size:
                 raise UsageError(f"token {token} is not in the vocabulary of {self._vocab_size}")
         assert rows

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 LEVELS = {
+    "SSE41": {},
     "AVX2": {"avx2": "-mavx2", "fma": "-mfma"},
     "AVX2_VNNI": {"avx_vnni": "-mavxvnni"},
     "AVX512_CORE": {f"avx512{part}": f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")},
