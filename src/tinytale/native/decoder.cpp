@@ -164,8 +164,8 @@ struct Int8 : Float32 {
     static constexpr int GROUP = 4, LARGEST = 127;
     using Number = int8_t;
 #if defined(MULTIPLY_BYTES)
-    // The instruction wants the numbers of a row without a sign: OFFSET is added to each, and what that adds to a sum, OFFSET
-    // times the sum of the matrix's numbers, is the `correction` to take off again.
+    // The instruction wants the numbers of a row without a sign: OFFSET is added to each, and what that adds to a sum,
+    // OFFSET times the sum of the matrix's numbers, is the `correction` to take off again.
     static constexpr int STEPS = 1, OFFSET = 128;
     using Sum = ints;
     static ints factor(ints cells, int) { return cells; }
@@ -216,8 +216,8 @@ private:
 
 long padded(long n, long to) { return (n + to - 1) / to * to; }
 
-// A matrix of N outputs and K inputs, and a bias. Its cells lie as they are read: panel after panel of outputs, in each panel
-// the inputs one after another. What is rounded up is zero.
+// A matrix of N outputs and K inputs, and a bias. Its cells lie as they are read: panel after panel of outputs, in each
+// panel the inputs one after another. What is rounded up is zero.
 template <class Format>
 struct Matrix {
     long N, K;
@@ -234,7 +234,8 @@ struct Matrix {
     }
     long panels() const { return padded(N, PANEL) / PANEL; }
     const cell* panel(long p) const { return cells + p * depth * PANEL; }
-    long stride() const { return depth * Format::STEPS + 16; }  // of rows to multiply: never a power of 2, which caches dislike
+    // Of rows to multiply: never a power of 2, which caches dislike.
+    long stride() const { return depth * Format::STEPS + 16; }
 
 private:
     using Number = typename Format::Number;
@@ -267,8 +268,8 @@ void Matrix<Int8>::pack(const float* weight, long n) {
 
 constexpr long AHEAD = 1024;  // cells from those that are multiplied to those that are asked for
 
-// sums[i][j] = sum_k rows[i][k] . cells[k][j] for ROWS rows, `stride` cells apart, and J vectors of outputs, which lie `across`
-// cells apart, and `along` for the next k.
+// sums[i][j] = sum_k rows[i][k] . cells[k][j] for ROWS rows, `stride` cells apart, and J vectors of outputs, which lie
+// `across` cells apart, and `along` for the next k.
 template <class Format, int ROWS, int J>
 void multiply(const cell* rows, long stride, const cell* cells, long across, long along, long depth,
               typename Format::Sum* sums) {

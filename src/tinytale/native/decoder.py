@@ -99,8 +99,8 @@ def why_not(config: ModelConfig) -> str | None:
 class NativeDecoder:
     """Computes next-token logits for some slots, each holding the keys and values of a text of its own length.
 
-    A text's logits are the same to the bit whatever is decoded beside it, on any number of threads, and whether its tokens
-    come at once or one by one. The weights are copied: later changes of the model do not reach the decoder.
+    A text's logits are the same to the bit whatever is decoded beside it, on any number of threads, and whether its
+    tokens come at once or one by one. The weights are copied: later changes of the model do not reach the decoder.
 
     Args:
         model: a GPT2, on whatever device.

@@ -14,7 +14,7 @@ LEVELS = {
     "AVX512_CORE_FP16": {},
     "AVX512_CORE_AMX": {"amx_tile": "-mamx-tile", "amx_int8": "-mamx-int8", "amx_bf16": "-mamx-bf16"},
 }
-"""By oneDNN's names of instruction sets, each with all before it: the instructions as Linux names them, and their flags."""
+"""By oneDNN's names of instruction sets, each with all before it: instructions as Linux names them, and their flags."""
 
 
 def processor_flags() -> set[str]:
