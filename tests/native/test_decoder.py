@@ -14,7 +14,7 @@ from tinytale.generation.decoder import Decoder
 from tinytale.model.gpt2 import GPT2
 from tinytale.native import decoder as native
 from tinytale.native.build import UnavailableError, compiler
-from tinytale.native.decoder import NativeDecoder, why_not
+from tinytale.native.decoder import NativeDecoder, describe, why_not
 
 NEEDS = pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
 PRECISIONS = {"float32": 1e-5, "bfloat16": 1e-2, "int8": 4e-2}
@@ -163,5 +163,6 @@ def test_where_it_cannot_be_built_the_reason_is_told(monkeypatch: pytest.MonkeyP
     native._load.cache_clear()
     try:
         assert why_not(ModelConfig()) == "there is no C++ compiler"
+        assert describe() == "torch's: there is no C++ compiler"
     finally:
         native._load.cache_clear()

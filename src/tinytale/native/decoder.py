@@ -88,6 +88,14 @@ def _load() -> Kernel | str:
     return Kernel(built, tiles, *(addresses if len(addresses) == 2 else (None, None)))
 
 
+def describe() -> str:
+    """What tells the stories of a GPT-2 on this CPU, for a person."""
+    kernel = _load()
+    if isinstance(kernel, str):
+        return f"torch's: {kernel}"
+    return "our own, on AMX tiles" if kernel.tiles else "our own, on vectors"
+
+
 def why_not(config: ModelConfig) -> str | None:
     """Why there is no native decoder for such a model here; None if there is. The first call builds it."""
     if config.norm != "pre" or config.positions != "learned":
