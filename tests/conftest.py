@@ -45,6 +45,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     return report
 
 
+@pytest.fixture(scope="session", autouse=True)
+def built() -> None:
+    """The native decoder is compiled before the first test, so that no command tells of it."""
+    from tinytale.config import ModelConfig
+    from tinytale.native.decoder import why_not
+
+    why_not(ModelConfig())
+
+
 @pytest.fixture
 def repository() -> Path:
     """The root of the repository."""

@@ -4,17 +4,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tinytale.generation.choosing import Precision
     from tinytale.storyteller import Storyteller
 
 __version__ = "0.1.0"
 
 
-def load(folder: str | Path, device: str = "auto") -> "Storyteller":
+def load(folder: str | Path, device: str = "auto", precision: "Precision" = "auto") -> "Storyteller":
     """A model that tells, continues and scores stories: `tinytale.load("small").generate("One day,")`.
 
     Args:
         folder: a run, a GPT-2 folder in Hugging Face's layout, or the name of shipped weights.
         device: where to compute: auto, cpu, cuda or mps.
+        precision: of the weights when stories are told on a CPU: auto (int8), float32, bfloat16 or int8.
 
     Raises:
         TaleError: a file is missing or damaged, or the model does not know all of the tokens.
@@ -22,4 +24,4 @@ def load(folder: str | Path, device: str = "auto") -> "Storyteller":
     """
     from tinytale.storyteller import load_storyteller  # with torch, which takes a second: not for `tinytale --help`
 
-    return load_storyteller(folder, device)
+    return load_storyteller(folder, device, precision=precision)

@@ -11,10 +11,10 @@ from tinytale.data.tokenizer import Tokenizer, load_tokenizer
 from tinytale.errors import TaleError, UsageError
 from tinytale.evaluation.perplexity import nats_from_story_starts
 from tinytale.generation.beam import beam_search
+from tinytale.generation.choosing import Precision, decoder_for
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Choice, Decoding, sample_seed
 from tinytale.generation.stories import Story, TokenRecord, opened, stream_story, tell_stories
-from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.hardware import pick_device
 from tinytale.model.attention import Kernels
 from tinytale.model.folder import load_model
@@ -22,7 +22,9 @@ from tinytale.model.gpt2 import GPT2
 from tinytale.runs import find_folder, model_folder
 
 
-def load_storyteller(folder: str | Path, device: str = "auto", kernels: Kernels = "fused") -> "Storyteller":
+def load_storyteller(
+    folder: str | Path, device: str = "auto", kernels: Kernels = "fused", precision: Precision = "auto"
+) -> "Storyteller":
     """The model of a run, of a GPT-2 folder in Hugging Face's layout or of shipped weights, on its device.
 
     Raises:
@@ -37,7 +39,7 @@ def load_storyteller(folder: str | Path, device: str = "auto", kernels: Kernels 
             f"the tokenizer of {weights} has {tokenizer.vocab_size} tokens, its model knows {model.config.vocab_size};"
             " one of them belongs to another model"
         )
-    return Storyteller(model.to(pick_device(device)), tokenizer)
+    return Storyteller(model.to(pick_device(device)), tokenizer, precision)
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,13 @@ class StoryScore:
 class Storyteller:
     """A GPT-2 and its tokenizer. Every call is by itself: nothing is kept from one to the next."""
 
-    def __init__(self, model: GPT2, tokenizer: Tokenizer):
+    def __init__(self, model: GPT2, tokenizer: Tokenizer, precision: Precision = "auto"):
         self.model, self.tokenizer = model, tokenizer
+        self.precision: Precision = precision
 
     def decoder(self, slots: int) -> Decoder:
         """What computes, with room for this many texts at once."""
-        return TorchDecoder(self.model, slots)
+        return decoder_for(self.model, slots, self.precision)
 
     def generate(
         self,

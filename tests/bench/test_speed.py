@@ -29,10 +29,10 @@ def test_the_share_of_the_peak_is_flop_over_flop_in_the_same_rounds():
 
 
 def test_the_first_contender_is_the_one_to_beat():
-    peak = Measured(loss=0.0, set_up_seconds=1.0, facts={"flop_per_step": 1000, "dtype": "bfloat16", "side": 5})
+    peak = Measured(set_up_seconds=1.0, facts={"flop_per_step": 1000, "dtype": "bfloat16", "side": 5})
     peak.rounds = [[0.5], [0.5]]
-    slow = Measured(loss=3.25, set_up_seconds=1.0, facts={}, rounds=[[2.0, 3.0], [2.0, 9.0]], peak_memory=2**30)
-    fast = Measured(loss=3.5, set_up_seconds=1.0, facts={}, rounds=[[1.0, 1.0], [1.0, 1.0]], peak_memory=2**29)
+    slow = Measured(set_up_seconds=1.0, facts={"loss": 3.25}, rounds=[[2.0, 3.0], [2.0, 9.0]], peak_memory=2**30)
+    fast = Measured(set_up_seconds=1.0, facts={"loss": 3.5}, rounds=[[1.0, 1.0], [1.0, 1.0]], peak_memory=2**29)
     found = speeds({"slow": slow, "fast": fast}, {"slow": "it is", "fast": "so it is"}, SIZE, 50, peak)
     assert list(found) == ["slow", "fast"]
     assert (found["slow"].ratio, found["slow"].fastest_seconds, found["slow"].slowest_seconds) == (1.0, 2.0, 9.0)

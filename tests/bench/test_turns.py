@@ -162,10 +162,9 @@ def test_the_command_writes_what_it_prints(
     tale: Callable, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def taken(requests: list[Request], *_: object) -> dict[str, Measured]:
-        facts = {"flop_per_step": 10, "dtype": "float32", "side": 1}
+        facts = {"flop_per_step": 10, "dtype": "float32", "side": 1, "loss": 1.5}
         return {
-            one.contender: Measured(loss=1.5, set_up_seconds=2.0, facts=facts, rounds=[[0.5]], peak_memory=1)
-            for one in requests
+            one.contender: Measured(set_up_seconds=2.0, facts=facts, rounds=[[0.5]], peak_memory=1) for one in requests
         }
 
     monkeypatch.setattr("tinytale.bench.step_times.take_turns", taken)

@@ -9,6 +9,10 @@ from tinytale.data.tokenizer import load_tokenizer
 from tinytale.generation.decoding import Decoding, generate, sample_seed
 from tinytale.model.folder import load_model, save_model
 from tinytale.model.gpt2 import GPT2
+from tinytale.native.build import compiler
+from tinytale.native.decoder import NativeDecoder
+
+EXACT = "--precision=float32"
 
 
 @pytest.fixture
@@ -30,6 +34,23 @@ def test_json_is_one_object_with_every_story(tale, folder: Path):
     assert json.loads(again.out)["stories"] == told["stories"][:1]  # however many are told
 
 
+@pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_a_precision_decides_what_computes(tale, folder: Path, precision: str, monkeypatch: pytest.MonkeyPatch):
+    made: list[str] = []
+
+    class Noted(NativeDecoder):
+        def __init__(self, model, slots, precision):
+            made.append(precision)
+            super().__init__(model, slots, precision)
+
+    monkeypatch.setattr("tinytale.generation.choosing.NativeDecoder", Noted)
+    told = json.loads(tale("generate", folder, "One", f"--precision={precision}", "--max-new-tokens=3", "--json").out)
+    assert made == [precision] == [told["settings"]["precision"]]
+    tale("generate", folder, "One", "--max-new-tokens=3")
+    assert made[1:] == ["int8"]
+
+
 def test_what_is_shown_is_what_json_holds(tale, folder: Path):
     options = ["--samples=2", "--max-new-tokens=30", "--temperature=1.0", "--top-k=50", "--top-p=0.9"]
     shown = tale("generate", folder, "Zoë ", *options).out
@@ -44,7 +65,7 @@ def test_a_story_begins_after_the_end_of_text_and_a_spelled_one_is_ordinary_text
     assert ids.count(tokenizer.end_of_text) == 1
     greedy = Decoding(greedy=True).choice()
     expected = tokenizer.decode(generate(model, ids, greedy, sample_seed(0, 0), 10, tokenizer.end_of_text))
-    told = json.loads(tale("generate", folder, prompt, "--greedy", "--max-new-tokens=10", "--json").out)
+    told = json.loads(tale("generate", folder, prompt, "--greedy", "--max-new-tokens=10", "--json", EXACT).out)
     assert told["stories"] == [expected]
 
 
@@ -53,7 +74,7 @@ def test_every_story_is_what_its_tokens_spell_also_one_that_ends_within_a_charac
     ids, end = [tokenizer.end_of_text, *tokenizer.encode("A")], tokenizer.end_of_text
     choose = Decoding(temperature=1.0).choice()
     expected = [tokenizer.decode(generate(model, ids, choose, sample_seed(0, n), 3, end)) for n in range(30)]
-    options = ["--samples=30", "--temperature=1.0", "--max-new-tokens=3", "--json"]
+    options = ["--samples=30", "--temperature=1.0", "--max-new-tokens=3", "--json", EXACT]
     assert json.loads(tale("generate", folder, "A", *options).out)["stories"] == expected
     assert any(story.endswith("�") for story in expected)
 

@@ -70,7 +70,7 @@ def speeds(
             ratio=median_ratio(base.rounds, own.rounds),
             share_of_peak=share_of_peak(flop, own.rounds, peak.facts["flop_per_step"], peak.rounds),
             memory_bytes=own.peak_memory,
-            loss=own.loss,
+            loss=own.facts["loss"],
             set_up_seconds=own.set_up_seconds,
             facts=own.facts,
             rounds=own.rounds,

@@ -5,24 +5,39 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from tinytale.bench.worker import Request
 from tinytale.errors import TaleError
+
+
+@runtime_checkable
+class Request(Protocol):
+    """What a process is to become."""
+
+    worker: ClassVar[str]
+    """The module that it runs."""
+
+    @property
+    def contender(self) -> str:
+        """Its name."""
+        ...
+
+    def to_json(self) -> str:
+        """In one line."""
+        ...
 
 
 @dataclass
 class Measured:
     """What is known of a contender."""
 
-    loss: float
-    """Nats a token, before the last step of the warm-up."""
     set_up_seconds: float
     """From nothing to warm, compilation included."""
     facts: dict[str, Any]
+    """What the process says of itself; of one that trains, also its `loss` before the last step of the warm-up."""
     rounds: list[list[float]] = field(default_factory=list)
     """Seconds of each step, round by round."""
     peak_memory: int = 0
@@ -40,7 +55,7 @@ class Contestant:
         self.name = request.contender
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tinytale.bench.worker"],
+            [sys.executable, "-m", request.worker],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -97,7 +112,7 @@ class Contestant:
 
 
 def take_turns(
-    requests: list[Request], variables: dict[str, str], rounds: int, steps: int, progress: Callable[[str], None]
+    requests: Sequence[Request], variables: dict[str, str], rounds: int, steps: int, progress: Callable[[str], None]
 ) -> dict[str, Measured]:
     """Set up every contender, one after another; then let each do some steps in turn, round by round.
 

@@ -1,30 +1,22 @@
-"""The process of one contender: sets itself up, then waits on its standard input for its turns.
+"""The process of a contender that trains: sets itself up, then waits for its turns (`pipe.py`)."""
 
-It reads and answers one JSON object a line. First comes a `Request`, answered when everything is warm; then
-`{"steps": K}`, answered with the seconds of each of K steps; at the end of the input it says how much memory it had.
-An answer `{"refused": reason}` is its last.
-"""
-
+import itertools
 import json
-import os
-import sys
 import time
-import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from tinytale.bench.contenders import CONTENDERS, TrainingStep
 from tinytale.bench.peak import PEAK, matrix_products
+from tinytale.bench.pipe import Turn, serve
 from tinytale.bench.sizes import Size
 from tinytale.data.batches import Batches
 from tinytale.data.shards import Manifest
-from tinytale.errors import TaleError
 from tinytale.native.attention import describe
-from tinytale.resources import process_peak_memory
 
 BATCHES = 8
 """Different batches that the steps take in turn."""
@@ -34,6 +26,8 @@ BATCHES = 8
 class Request:
     """What a process is to become."""
 
+    worker: ClassVar[str] = "tinytale.bench.worker"
+    """The module that the process runs."""
     contender: str
     """A name of `CONTENDERS`, or `PEAK`."""
     size: Size
@@ -76,42 +70,28 @@ def training_batches(request: Request) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def main() -> None:
-    """Serve one parent until it closes the pipe."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a contender prints is no answer
+def contest(line: str) -> tuple[dict[str, Any], Turn]:
+    """What `serve` asks for: the contender after its warm-up, and its turn of some training steps.
 
-    def answer(value: dict[str, Any]) -> None:
-        answers.write(json.dumps(value) + "\n")
-        answers.flush()
+    Raises:
+        TaleError: something that it needs is missing.
+    """
+    request = Request.from_json(line)
+    step, facts = set_up(request)
+    numbered = itertools.cycle(training_batches(request))
+    loss = [step(*next(numbered)) for _ in range(request.warm_up)][-1]
 
-    request = Request.from_json(sys.stdin.readline())
-    begun, done, loss = time.perf_counter(), 0, 0.0
-    try:
-        step, facts = set_up(request)
-        batches = training_batches(request)
-        for done in range(request.warm_up):
-            loss = step(*batches[done % BATCHES])
-    except Exception as error:
-        traceback.print_exc()
-        lines = str(error).strip().splitlines() or ["no reason given"]
-        answer({"refused": lines[0] if isinstance(error, TaleError) else f"{type(error).__name__}: {lines[0]}"})
-        return
-    versions = {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability()}
-    if "transformers" in sys.modules:
-        versions["transformers"] = sys.modules["transformers"].__version__
-    facts = {**facts, "versions": versions, "threads": torch.get_num_threads(), "our_attention": describe()}
-    answer({"loss": loss, "set_up_seconds": time.perf_counter() - begun, "facts": facts})
-    for line in sys.stdin:
+    def turn(steps: int) -> list[float]:
         seconds = []
-        for _ in range(json.loads(line)["steps"]):
-            done += 1
+        for _ in range(steps):
+            inputs, targets = next(numbered)
             begun = time.perf_counter()
-            step(*batches[done % BATCHES])
+            step(inputs, targets)
             seconds.append(time.perf_counter() - begun)
-        answer({"seconds": seconds})
-    answer({"peak_memory": process_peak_memory()})
+        return seconds
+
+    return {**facts, "loss": loss, "our_attention": describe()}, turn
 
 
 if __name__ == "__main__":
-    main()
+    serve(contest)

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from cyclopts import App
@@ -15,6 +17,7 @@ from tinytale.errors import TaleError, UsageError
 from tinytale.files import write_bytes, write_json
 
 if TYPE_CHECKING:
+    from tinytale.bench.generators import Forms
     from tinytale.bench.race_parts import Race
     from tinytale.bench.race_runs import Run
 
@@ -93,6 +96,115 @@ def train(
         print_json(result)
     else:
         console.print(speed_table(result))
+
+
+@bench.command
+def generate(
+    folder: str | None = None,
+    *,
+    size: Literal["S", "M", "124M"] = "M",
+    contenders: str | None = None,
+    prompts: tuple[int, ...] = (1, 32),
+    threads: tuple[int, ...] = (1, 2),
+    prompt_tokens: int = 16,
+    new_tokens: int = 128,
+    rounds: int = 5,
+    allocator: Allocator = "default",
+    isa: Isa | None = None,
+    out: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Time how fast transformers, CTranslate2, llama.cpp and tinytale continue prompts, in turn, each in its process.
+
+    All read the same model and take the likeliest token. What is not installed is left out. Ratios are against the
+    first contender, and are medians of the ratios of each round.
+
+    Parameters
+    ----------
+    folder
+        A run, a GPT-2 folder or the name of shipped weights. Default: random weights of a size.
+    size
+        Without a folder. S: 6 layers, 256 wide; M: 8, 512; 124M: GPT-2 small.
+    contenders
+        Some of them, with commas: transformers, transformers-bfloat16, ctranslate2-float32, ctranslate2-int8,
+        llama-cpp, tinytale-torch, tinytale-float32, tinytale-bfloat16, tinytale. Default: all.
+    prompts
+        How many at a time; each number is a part by itself.
+    threads
+        Of each process; each number is a part by itself.
+    prompt_tokens
+        Of each prompt, drawn at random.
+    new_tokens
+        Of each prompt.
+    rounds
+        Turns of each contender.
+    allocator
+        tuned: huge pages, memory kept (glibc), for all contenders.
+    isa
+        The most that oneDNN and our decoder may use of the processor, for all contenders.
+    out
+        Write the results into this JSON file.
+    json
+        Print the results on standard output.
+    """
+    if out and out.is_dir():
+        raise UsageError(f"{out} is a folder; name a file for the results")
+    from tinytale.bench.exports import random_model, random_prompts
+    from tinytale.bench.generation import chosen_generators, generation_result, generation_table, time_generation
+    from tinytale.bench.sizes import SIZES
+    from tinytale.model.folder import read_config
+    from tinytale.runs import find_folder, model_folder
+
+    names = chosen_generators(contenders)
+    with TemporaryDirectory() as scratch:
+        if folder is None:
+            source = Path(scratch) / "model"
+            random_model(SIZES[size], source)
+        else:
+            source = model_folder(find_folder(folder))
+        config, parts = read_config(source), []
+        if min(*prompts, *threads, prompt_tokens, new_tokens) < 1 or prompt_tokens + new_tokens > config.context_length:
+            raise UsageError(
+                f"{prompt_tokens} prompt tokens and {new_tokens} new ones of {prompts} prompts on {threads} threads;"
+                f" expected at least 1 of each, and no more tokens than the context of {config.context_length}"
+            )
+        forms = _exported(source, Path(scratch), names)
+        for cores, number in product(threads, prompts):
+            conditions = Conditions(threads=cores, rounds=rounds, allocator=allocator, isa=isa)
+            with progress_bar("turn") as bar:
+                progress = _turn_progress(bar, (len(names) + 1) * (1 + rounds))
+                drawn = random_prompts(number, prompt_tokens, config.vocab_size)
+                parts.append(time_generation(forms, config, names, drawn, new_tokens, conditions, progress))
+        result = generation_result(config, prompt_tokens, new_tokens, parts)
+    if out:
+        write_json(out, result)
+    if json:
+        print_json(result)
+        return
+    for part in parts:
+        console.print(generation_table(result, part))
+
+
+def _exported(source: Path, scratch: Path, names: list[str]) -> "Forms":
+    """The model as those contenders that are installed read it."""
+    from tinytale.bench.exports import to_ctranslate2
+    from tinytale.bench.generators import GENERATORS, Forms
+
+    needed = {GENERATORS[name].package for name in names if not GENERATORS[name].why_not(prompts=1)}
+    ctranslate2, gguf = scratch / "ctranslate2", scratch / "model.gguf"
+    if "ctranslate2" in needed:
+        to_ctranslate2(source, ctranslate2)
+    if "llama_cpp" in needed:
+        from tinytale.data.tokenizer import load_tokenizer
+        from tinytale.interop.gguf_file import write_gguf
+        from tinytale.model.folder import load_model
+
+        write_gguf(gguf, load_model(source), load_tokenizer(source), "bench", "q8_0")
+    return Forms(
+        folder=str(source),
+        ctranslate2=str(ctranslate2) if ctranslate2.is_dir() else None,
+        gguf=str(gguf) if gguf.is_file() else None,
+    )
 
 
 @bench.command

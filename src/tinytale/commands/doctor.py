@@ -24,7 +24,7 @@ def doctor(*, json: bool = False) -> None:
     import torch
 
     from tinytale.hardware import multiplies_bfloat16, pick_device
-    from tinytale.native.attention import describe
+    from tinytale.native import attention, decoder
     from tinytale.native.build import compiler
     from tinytale.recipes import RECIPES
     from tinytale.training.estimate import estimate
@@ -46,7 +46,8 @@ def doctor(*, json: bool = False) -> None:
         "cores": f"{available_cores()} ({torch.get_num_threads()} threads for products)",
         "bfloat16 products": "yes, training uses them" if multiplies_bfloat16(device) else "no; training uses float32",
         "C++ compiler": compiler() or "none: torch.compile will fall back to eager",
-        "attention": describe() if device.type == "cpu" else "torch's",
+        "attention": attention.describe() if device.type == "cpu" else "torch's",
+        "decoder": decoder.describe() if device.type == "cpu" else "torch's",
         "memory": f"{free / GIBIBYTE:.1f} GiB free of {total / GIBIBYTE:.1f}",
         "disk": f"{shutil.disk_usage('.').free / GIBIBYTE:.1f} GiB free here",
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import tinytale
-from tinytale.commands.options import Device, print_json
+from tinytale.commands.options import Device, Precision, print_json
 from tinytale.console import console
 from tinytale.errors import UsageError
 
@@ -28,6 +28,7 @@ def generate(
     seed: int = 0,
     batch_size: int = 32,
     device: Device = "auto",
+    precision: Precision = "auto",
     json: bool = False,
 ) -> None:
     """Tell a story, or continue one: text appears as it is made, and ends where the model ends it.
@@ -64,6 +65,8 @@ def generate(
         How many stories are told at once with --json; the stories do not depend on it.
     device: str
         Where to compute.
+    precision: str
+        Of the weights, on a CPU: int8, the fastest, is what auto takes; float32 is exact.
     json: bool
         Print one JSON object when all stories are told.
     """
@@ -79,7 +82,7 @@ def generate(
         "stop": stop or [],
         "seed": seed,
     }
-    teller = tinytale.load(folder, device)
+    teller = tinytale.load(folder, device, precision)
     length, context = len(teller.tokenizer.encode(prompt)) + 1, teller.model.config.context_length
     if length > context:
         console.print(f"The prompt has {length} tokens; the model reads its last {context}.", style="yellow")
@@ -88,7 +91,13 @@ def generate(
         settings |= {"max_new_tokens": max_new_tokens, "beams": beams}
         told = teller.generate(prompt, samples=samples, batch_size=batch_size, **settings)
         if json:
-            print_json({"prompt": prompt, "settings": settings, "stories": [story.text for story in told]})
+            print_json(
+                {
+                    "prompt": prompt,
+                    "settings": {**settings, "precision": precision},
+                    "stories": [story.text for story in told],
+                }
+            )
         else:
             show([str(told[0])])
         return

@@ -1,0 +1,37 @@
+"""Which decoder tells the stories of a model: our native one on a CPU where it can be had, else torch's."""
+
+from functools import cache
+from typing import Literal
+
+from tinytale.console import console
+from tinytale.errors import UsageError
+from tinytale.generation.decoder import Decoder
+from tinytale.generation.torch_decoder import TorchDecoder
+from tinytale.model.gpt2 import GPT2
+from tinytale.native.decoder import NativeDecoder, why_not
+
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
+"""Of the weights when stories are told; auto is int8 where our native decoder runs."""
+
+
+def decoder_for(model: GPT2, slots: int, precision: Precision = "auto") -> Decoder:
+    """The fastest decoder of this precision. `auto` is int8: docs/experiments.md has what that costs in bits per byte.
+
+    On a CPU without the native decoder torch computes in float32, and a line says so.
+
+    Raises:
+        UsageError: bfloat16 or int8 on another device than the CPU.
+    """
+    if model.device.type != "cpu":
+        if precision in ("bfloat16", "int8"):
+            raise UsageError(f"precision {precision} is for the CPU, and the model is on {model.device.type}")
+        return TorchDecoder(model, slots)
+    if reason := why_not(model.config):
+        _tell(reason)
+        return TorchDecoder(model, slots)
+    return NativeDecoder(model, slots, "int8" if precision == "auto" else precision)
+
+
+@cache
+def _tell(reason: str) -> None:
+    console.print(f"No native decoder: {reason}. Stories come from torch, more slowly.", style="dim")

@@ -1,0 +1,198 @@
+"""Next-token logits by our own CPU decoder (`decoder.cpp`): every layer in one call, keys and values kept inside.
+
+Letters of shapes: B rows, V vocabulary.
+"""
+
+import ctypes
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+from weakref import finalize
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tinytale.config import ModelConfig
+from tinytale.errors import TaleError, UsageError
+from tinytale.native.build import UnavailableError, library
+from tinytale.native.instructions import allowed, choices
+
+Precision = Literal["float32", "bfloat16", "int8"]
+
+SOURCE = Path(__file__).with_name("decoder.cpp")
+BASE = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp-simd", "-Wno-psabi")
+BITS = {"float32": 32, "bfloat16": 16, "int8": 8}
+LAYER = (
+    "norm1.gain_C",
+    "norm1.bias_C",
+    "attention.qkv.weight",
+    "attention.qkv.bias",
+    "attention.output.weight",
+    "attention.output.bias",
+    "norm2.gain_C",
+    "norm2.bias_C",
+    "feed_forward.expand.weight",
+    "feed_forward.expand.bias",
+    "feed_forward.output.weight",
+    "feed_forward.output.bias",
+)
+"""Parameters of a block, in the order in which the decoder reads them."""
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What `NativeDecoder` needs of a GPT2, which lives in a room above."""
+
+    config: ModelConfig
+
+    def state_dict(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The loaded library, and how it is to run."""
+
+    library: ctypes.CDLL
+    tiles: bool
+    """Products on AMX tiles where that is faster."""
+    parallel: int | None
+    """Address of the OpenMP runtime's `GOMP_parallel`, so that the threads are torch's own; None: one thread."""
+    team_size: int | None
+    """Address of its `omp_get_num_threads`."""
+
+
+@lru_cache(maxsize=1)
+def _load() -> Kernel | str:
+    """The kernel, or why it cannot be had."""
+    if sys.platform == "win32":
+        return "it is not written for Windows"
+    wide = ("-mprefer-vector-width=512",) if "avx512f" in allowed() else ()
+    try:
+        built = library(SOURCE, choices((*BASE, *wide)))
+    except UnavailableError as reason:
+        return str(reason)
+    pointer, whole = ctypes.c_void_p, ctypes.c_long
+    built.tinytale_decoder_new.argtypes = [ctypes.c_int, pointer, ctypes.c_float, pointer, ctypes.c_int]
+    built.tinytale_decoder_new.restype = pointer
+    built.tinytale_decoder_delete.argtypes = [pointer]
+    built.tinytale_decoder_run.argtypes = [pointer, pointer, whole, whole, pointer, pointer, pointer, whole]
+    built.tinytale_decoder_delete.restype = built.tinytale_decoder_run.restype = None
+    tiles = "amx_int8" in allowed() and torch.cpu._init_amx()
+    process = ctypes.CDLL(None)
+    runtime = [getattr(process, name, None) for name in ("GOMP_parallel", "omp_get_num_threads")]
+    addresses = [ctypes.cast(function, pointer).value for function in runtime if function]
+    return Kernel(built, tiles, *(addresses if len(addresses) == 2 else (None, None)))
+
+
+def describe() -> str:
+    """What tells the stories of a GPT-2 on this CPU, for a person."""
+    kernel = _load()
+    if isinstance(kernel, str):
+        return f"torch's: {kernel}"
+    return "our own, on AMX tiles" if kernel.tiles else "our own, on vectors"
+
+
+def why_not(config: ModelConfig) -> str | None:
+    """Why there is no native decoder for such a model here; None if there is. The first call builds it."""
+    if config.norm != "pre" or config.positions != "learned":
+        return "it is written for GPT-2 as published: norm before each sub-layer, learned positions"
+    kernel = _load()
+    return kernel if isinstance(kernel, str) else None
+
+
+class NativeDecoder:
+    """Computes next-token logits for some slots, each holding the keys and values of a text of its own length.
+
+    A text's logits are the same to the bit whatever is decoded beside it, on any number of threads, and whether its
+    tokens come at once or one by one. The weights are copied: later changes of the model do not reach the decoder.
+
+    Args:
+        model: a GPT2, on whatever device.
+        slots: texts that can be held at a time.
+        precision: of the weights and what they are multiplied with; int8 and bfloat16 keep keys and values in bfloat16.
+        threads: default: as many as torch uses.
+
+    Raises:
+        TaleError: it cannot be built here (`why_not` tells before), or there is not enough memory.
+    """
+
+    def __init__(self, model: Model, slots: int, precision: Precision = "int8", threads: int | None = None):
+        config, kernel = model.config, _load()
+        reason = why_not(config)
+        if reason or isinstance(kernel, str):
+            raise TaleError(f"there is no native decoder: {reason}")
+        assert slots >= 1 and (threads is None or threads >= 1)
+        self.context_length, self.slots, self.precision = config.context_length, slots, precision
+        self._vocab_size, self._threads, self._kernel = config.vocab_size, threads, kernel
+        self._lengths = [0] * slots
+        arrays = [_plain(tensor) for tensor in _in_order(model)]
+        pointers = (ctypes.c_void_p * len(arrays))(*(array.data_ptr() for array in arrays))
+        shape = (config.vocab_size, config.context_length, config.layers, config.heads, config.width, slots)
+        sizes = (ctypes.c_int64 * len(shape))(*shape)
+        self._handle = kernel.library.tinytale_decoder_new(
+            BITS[precision], sizes, config.layer_norm_epsilon, pointers, int(kernel.tiles)
+        )
+        if not self._handle:
+            raise TaleError(f"there is not enough memory for {slots} texts of {config.context_length} tokens at a time")
+        finalize(self, kernel.library.tinytale_decoder_delete, self._handle)
+
+    def prefill(self, slot: int, tokens: Sequence[int]) -> Float[Tensor, " V"]:
+        """Empty the slot and read 1 to `context_length` tokens into it; the logits after the last.
+
+        Raises:
+            UsageError: too many tokens, or one that is not in the vocabulary.
+        """
+        self._lengths[slot] = 0
+        rows = [(slot, position, token) for position, token in enumerate(tokens)]
+        return self._run(rows, wanted=1)[0]
+
+    def step(self, slots: Sequence[int], tokens: Sequence[int]) -> Float[Tensor, "B V"]:
+        """Read one token more for each named slot; the logits after each.
+
+        Raises:
+            UsageError: a slot is full, or a token is not in the vocabulary.
+        """
+        assert len(set(slots)) == len(slots)
+        rows = [(slot, self._lengths[slot], token) for slot, token in zip(slots, tokens, strict=True)]
+        return self._run(rows, wanted=len(rows))
+
+    def _run(self, rows: list[tuple[int, int, int]], wanted: int) -> Tensor:
+        for slot, position, token in rows:
+            assert 0 <= slot < self.slots
+            if position >= self.context_length:
+                raise UsageError(
+                    f"the text has {position + 1} tokens, but the model's context is {self.context_length}"
+                )
+            if not 0 <= token < self._vocab_size:
+                raise UsageError(f"token {token} is not in the vocabulary of {self._vocab_size}")
+        assert rows
+        logits_BV = torch.empty(wanted, self._vocab_size)
+        numbers = (ctypes.c_int32 * (3 * len(rows)))(*(number for row in rows for number in row))
+        self._kernel.library.tinytale_decoder_run(
+            self._handle,
+            numbers,
+            len(rows),
+            wanted,
+            logits_BV.data_ptr(),
+            self._kernel.parallel,
+            self._kernel.team_size,
+            self._threads or torch.get_num_threads(),
+        )
+        for slot, position, _ in rows:
+            self._lengths[slot] = position + 1
+        return logits_BV
+
+
+def _in_order(model: Model) -> list[Tensor]:
+    weights = model.state_dict()
+    names = ["embedding.weight_VC", "positions.weight_TC", "final_norm.gain_C", "final_norm.bias_C"]
+    names += [f"blocks.{layer}.{name}" for layer in range(model.config.layers) for name in LAYER]
+    return [weights[name] for name in names]
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", torch.float32).contiguous()

@@ -1,0 +1,39 @@
+import pytest
+import torch
+
+from tinytale.errors import UsageError
+from tinytale.generation import choosing
+from tinytale.generation.choosing import decoder_for
+from tinytale.generation.torch_decoder import TorchDecoder
+from tinytale.native.build import compiler
+from tinytale.native.decoder import NativeDecoder
+
+
+@pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize(
+    ("asked", "given"), [("auto", "int8"), ("float32", "float32"), ("bfloat16", "bfloat16"), ("int8", "int8")]
+)
+def test_on_a_cpu_the_native_decoder_tells(lively, asked, given):
+    decoder = decoder_for(lively(), 3, asked)
+    assert isinstance(decoder, NativeDecoder)
+    assert (decoder.precision, decoder.slots, decoder.context_length) == (given, 3, 8)
+
+
+@pytest.mark.parametrize("asked", ["auto", "int8"])
+def test_where_there_is_none_torch_tells_and_says_so_once(lively, asked, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(choosing, "why_not", lambda config: f"there is no compiler for {asked}")
+    model = lively()
+    decoder = decoder_for(model, 2, asked)
+    assert isinstance(decoder, TorchDecoder) and decoder.slots == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == f"No native decoder: there is no compiler for {asked}. Stories come from torch, more slowly."
+    decoder_for(model, 2, asked)
+    assert capsys.readouterr().err == ""
+
+
+def test_elsewhere_torch_tells_in_its_own_precision(lively):
+    model = lively().to("meta")
+    assert isinstance(decoder_for(model, 1), TorchDecoder)
+    with pytest.raises(UsageError, match="precision int8 is for the CPU, and the model is on meta"):
+        decoder_for(model, 1, "int8")
+    assert torch.device("meta") == model.device
