@@ -1,10 +1,13 @@
 """Every command of the README runs, in order, as it stands there."""
 
+import contextlib
 import os
 import re
 import shlex
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,22 @@ def write_stories(path: Path, indices: range) -> None:
     path.write_text("\n<|endoftext|>\n".join(story(7, i, varied_names=True) for i in indices), encoding="utf-8")
 
 
+def serve(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """Start the server, see that it answers, stop it."""
+    process = subprocess.Popen([sys.executable, "-m", "tinytale", *command], cwd=folder, env=environment)
+    try:
+        for _ in range(600):
+            time.sleep(0.1)
+            with contextlib.suppress(OSError), urllib.request.urlopen("http://127.0.0.1:8000/") as answer:
+                assert answer.status == 200
+                break
+            assert process.poll() is None, "the server has ended"
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+
+
 @pytest.mark.slow
 def test_every_command_of_the_readme_runs(tmp_path: Path, repository: Path):
     stories = tmp_path / "tinystories"
@@ -41,6 +60,9 @@ def test_every_command_of_the_readme_runs(tmp_path: Path, repository: Path):
     assert {command[0] for command in commands} >= {"prepare", "train", "evaluate", "generate"}
     environment = os.environ | {"PYTHONPATH": str(repository / "src")}
     for command in commands:
+        if command[0] == "serve":
+            serve(command, tmp_path, environment)
+            continue
         arguments = [word.replace("$TINYSTORIES", str(stories)) for word in command]
         arguments += [option for word, options in SHORTER.items() if word in command for option in options]
         done = subprocess.run(

@@ -27,6 +27,9 @@ class RuleDecoder:
             self.texts[slot].append(token)
         return torch.stack([self._logits(slot) for slot in slots])
 
+    def copy(self, source: int, target: int) -> None:
+        self.texts[target] = list(self.texts[source])
+
     def _logits(self, slot: int) -> Tensor:
         logits_V = torch.full((self.vocab_size,), -100.0)
         logits_V[sorted(self.rule(self.texts[slot]))] = 0.0

@@ -33,6 +33,9 @@ class Table:
             assert len(self.texts[slot]) <= self.context_length
         return torch.stack([self.logits(self.texts[slot]) for slot in slots])
 
+    def copy(self, source: int, target: int) -> None:
+        self.texts[target] = list(self.texts[source])
+
 
 @pytest.fixture
 def table() -> type[Table]:

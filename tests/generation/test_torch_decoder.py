@@ -46,6 +46,18 @@ def test_slots_of_any_length_in_any_company_give_the_logits_of_their_text(lively
     assert sizes == {0, 1, 2, 3, 4}
 
 
+def test_a_copy_goes_on_as_its_source_does_and_each_by_itself(lively):
+    model = lively()
+    decoder = TorchDecoder(model, slots=3)
+    decoder.prefill(0, [1, 2, 3, 4])
+    decoder.prefill(2, [5])
+    decoder.copy(0, 2)
+    for tokens in ([6, 6], [1, 2]):
+        first, second = decoder.step([0, 2], tokens)
+    for logits_V, text in ((first, [1, 2, 3, 4, 6, 1]), (second, [1, 2, 3, 4, 6, 2])):
+        torch.testing.assert_close(logits_V, alone(model, text), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("kernels", ["textbook", "fused"])
 @pytest.mark.parametrize("rows", [[0, 1, 2], [3, 1, 0], [2]], ids=str)
 def test_texts_of_different_lengths_go_on_by_several_tokens_at_once(lively, rows, kernels):

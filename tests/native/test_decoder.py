@@ -89,6 +89,20 @@ def test_slots_of_any_length_in_any_company_give_the_logits_of_their_text(shape,
 
 @NEEDS
 @pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_copy_goes_on_as_its_source_does_and_each_by_itself(precision: str):
+    decoder = NativeDecoder(lively(*SHAPES[0]), 3, precision)
+    decoder.prefill(0, [1, 2, 3, 4])
+    decoder.prefill(2, [5])
+    decoder.copy(0, 2)
+    first, second = decoder.step([0, 2], [6, 6])
+    assert torch.equal(first, second)
+    first, second = decoder.step([0, 2], [1, 2])
+    assert torch.equal(first, decoder.prefill(1, [1, 2, 3, 4, 6, 1]))
+    assert torch.equal(second, decoder.prefill(1, [1, 2, 3, 4, 6, 2]))
+
+
+@NEEDS
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_together_or_alone_at_once_or_one_by_one_on_any_threads_the_bits_are_the_same(precision: str, instructions):
     model = lively(131, 70, 2, 3, 48)
     texts_BT = torch.randint(131, (70, 70), generator=torch.Generator().manual_seed(0))

@@ -71,5 +71,6 @@ def test_llama_cpp_reads_the_same_tokens_and_tells_the_same(stored: str, tmp_pat
         print(
             f"\n{stored}: the same best token in {same / places:.4%} of {places:,} places, KL {divergence / places:.2g}"
         )
-    assert same / places >= 0.999
     assert divergence / places < 1e-4
+    if stored == "float32":  # with bfloat16 weights llama.cpp rounds the activations too, and the best two may change
+        assert same / places >= 0.999

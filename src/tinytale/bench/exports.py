@@ -38,7 +38,7 @@ def to_ctranslate2(folder: Path, out: Path) -> None:
     Raises:
         TaleError: the converter refuses.
     """
-    from ctranslate2.converters import TransformersConverter
+    from ctranslate2.converters import TransformersConverter  # pyright: ignore[reportMissingImports]
 
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -77,7 +77,7 @@ def transformers(forms: Forms, _prompts: int, _threads: int, dtype: torch.dtype)
 
 def ctranslate2(forms: Forms, _prompts: int, threads: int, compute_type: str) -> Continue:
     """Its Generator, on the model that its own converter has written."""
-    import ctranslate2 as program
+    import ctranslate2 as program  # pyright: ignore[reportMissingImports]
     from tokenizers import Tokenizer
 
     assert forms.ctranslate2

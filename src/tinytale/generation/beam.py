@@ -56,7 +56,7 @@ def beam_search(
         finished = sorted(finished, key=lambda scored: -scored[0])[:beams]
         if not going_on or (len(finished) == beams and going_on[0][2] / length <= finished[-1][0]):
             break
-        running = _take_slots(going_on[:beams], beams)
+        running = _take_slots(decoder, going_on[:beams], beams)
     return finished[0][1] if finished else []
 
 
@@ -69,16 +69,19 @@ def _continuations(decoder: Decoder, running: list[Beam], count: int) -> list[tu
     return [(running[row], token, score) for (row, token), score in zip(pairs, best.values.tolist(), strict=True)]
 
 
-def _take_slots(going_on: list[tuple[Beam, int, float]], beams: int) -> list[Beam]:
-    """The next beams: the best continuation of each text stays in its slot, the others are read anew in free ones."""
+def _take_slots(decoder: Decoder, going_on: list[tuple[Beam, int, float]], beams: int) -> list[Beam]:
+    """The next beams: the best continuation of each text stays in its slot, the others get a copy in a free one."""
     taken = {beam.slot for beam, _, _ in going_on}
     free = [slot for slot in range(beams) if slot not in taken]
     running = []
     for beam, token, log_probability in going_on:
-        stays = beam.slot in taken
-        taken.discard(beam.slot)
+        slot = beam.slot
+        if slot in taken:
+            taken.remove(slot)
+        else:
+            slot = free.pop()
+            decoder.copy(beam.slot, slot)
         text = beam.text.copy()
         text.append(token)
-        text.begins |= not stays
-        running.append(Beam(text, beam.slot if stays else free.pop(), log_probability))
+        running.append(Beam(text, slot, log_probability))
     return running

@@ -26,3 +26,7 @@ class Decoder(Protocol):
     def step(self, slots: Sequence[int], tokens: Sequence[int]) -> Float[Tensor, "B V"]:
         """Read one token more in each named slot, never beyond `context_length`; the logits after it."""
         ...
+
+    def copy(self, source: int, target: int) -> None:
+        """Let a slot hold what another one holds; the text that it held is forgotten."""
+        ...

@@ -37,6 +37,14 @@ class TorchDecoder:
         """Read one token more in each named slot, never beyond `context_length`; the logits after it."""
         return self._read(slots, [[token] for token in tokens])
 
+    @torch.inference_mode()
+    def copy(self, source: int, target: int) -> None:
+        """Let a slot hold what another one holds; the text that it held is forgotten."""
+        self.lengths[target] = length = self.lengths[source]
+        for layer in self.cache.layers:
+            for stored_BHSD in (layer.k_BHSD, layer.v_BHSD):
+                stored_BHSD[target, :, :length] = stored_BHSD[source, :, :length]
+
     def _read(self, slots: Sequence[int], tokens: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]:
         cache = self.cache.rows(slots, [self.lengths[slot] for slot in slots])
         x_BTC = self.model.hidden(torch.tensor(tokens, device=self.model.device), cache)

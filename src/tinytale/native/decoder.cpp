@@ -426,6 +426,7 @@ class Decoder {
 public:
     virtual ~Decoder() = default;
     virtual void run(const Request& request, const Worker& worker) = 0;
+    virtual void copy(long source, long target) = 0;
 };
 
 struct Norm {
@@ -478,6 +479,13 @@ public:
             for (const auto* matrix : {&layer.qkv, &layer.output, &layer.expand, &layer.contract})
                 most = std::max(most, matrix->stride());
         encoded_ = Array<cell>(ROWS * most);
+    }
+
+    void copy(long source, long target) override {
+        if (source == target) return;
+        const long keys = s_.layers * s_.heads * key_room(), values = s_.layers * s_.heads * value_room();
+        memcpy(keys_ + target * keys, keys_ + source * keys, keys * sizeof(cell));
+        memcpy(values_ + target * values, values_ + source * values, values * sizeof(cell));
     }
 
     void run(const Request& request, const Worker& worker) override {
@@ -730,6 +738,11 @@ void* tinytale_decoder_new(int precision, const int64_t* sizes, float epsilon, c
 }
 
 void tinytale_decoder_delete(void* decoder) { delete static_cast<Decoder*>(decoder); }
+
+// Let slot `target` hold what slot `source` holds.
+void tinytale_decoder_copy(void* decoder, long source, long target) {
+    static_cast<Decoder*>(decoder)->copy(source, target);
+}
 
 // Read `count` rows of (slot, position, token); write the logits of the last `wanted`. `parallel` and `team_size` are
 // libgomp's GOMP_parallel and omp_get_num_threads, so that the threads are torch's own; null: one thread.

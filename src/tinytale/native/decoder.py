@@ -80,7 +80,9 @@ def _load() -> Kernel | str:
     built.tinytale_decoder_new.restype = pointer
     built.tinytale_decoder_delete.argtypes = [pointer]
     built.tinytale_decoder_run.argtypes = [pointer, pointer, whole, whole, pointer, pointer, pointer, whole]
-    built.tinytale_decoder_delete.restype = built.tinytale_decoder_run.restype = None
+    built.tinytale_decoder_copy.argtypes = [pointer, whole, whole]
+    for name in ("delete", "run", "copy"):
+        built[f"tinytale_decoder_{name}"].restype = None
     tiles = "amx_int8" in allowed() and torch.cpu._init_amx()
     process = ctypes.CDLL(None)
     runtime = [getattr(process, name, None) for name in ("GOMP_parallel", "omp_get_num_threads")]
@@ -159,6 +161,12 @@ class NativeDecoder:
         assert len(set(slots)) == len(slots)
         rows = [(slot, self._lengths[slot], token) for slot, token in zip(slots, tokens, strict=True)]
         return self._run(rows, wanted=len(rows))
+
+    def copy(self, source: int, target: int) -> None:
+        """Let a slot hold what another one holds; the text that it held is forgotten."""
+        assert 0 <= source < self.slots and 0 <= target < self.slots
+        self._kernel.library.tinytale_decoder_copy(self._handle, source, target)
+        self._lengths[target] = self._lengths[source]
 
     def _run(self, rows: list[tuple[int, int, int]], wanted: int) -> Tensor:
         for slot, position, token in rows:
