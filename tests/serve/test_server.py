@@ -216,6 +216,11 @@ def test_an_open_host_needs_a_key(tale, model: Path, monkeypatch):
     assert said.code == 2 and "put a key into TINYTALE_API_KEY" in said.err
 
 
+def test_a_port_that_is_taken_is_said_before_anything_is_loaded(tale, server, model: Path):
+    said = tale("serve", model, "--port", server.url.rpartition(":")[2])
+    assert said.code == 2 and "give another one with --port" in said.err
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_asked_to_stop_it_ends_the_stories_at_hand_and_leaves(start_server, model: Path, number):
     running = start_server(model, "--slots", "2")

@@ -1,6 +1,7 @@
 """`tinytale serve`: a page to write with a model and to look inside it, and OpenAI's interface behind it."""
 
 import os
+import socket
 from importlib.util import find_spec
 
 from tinytale.commands.options import Device
@@ -56,6 +57,8 @@ def serve(
     for folder in found.values():
         model_folder(folder)
 
+    _check_free(host, port)
+
     import asyncio
 
     from tinytale.serve.server import ServerSettings, load, serve_models
@@ -65,3 +68,17 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     console.print(f"Serving {', '.join(models)} at http://{shown}:{port}  (Ctrl-C stops)")
     asyncio.run(serve_models(models, settings))
+
+
+def _check_free(host: str, port: int) -> None:
+    """Before models are loaded, see that the place is free.
+
+    Raises:
+        UsageError: it cannot be had.
+    """
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}; give another one with --port"
+        ) from error

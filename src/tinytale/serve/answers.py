@@ -20,10 +20,12 @@ class Telling:
     index: int
     sent: str = ""
     records_sent: int = 0
+    over: bool = False
+    """Whether its last piece has been taken."""
 
     def news(self) -> tuple[str, list[TokenRecord]]:
         """Text and tokens that have come since the last look."""
-        ended = self.job.done and not self.job.error
+        self.over = ended = self.job.done and not self.job.error
         writer, whole = self.job.writer, "".join(self.job.writer.pieces)
         if ended:
             whole += writer.text.finish()
@@ -36,9 +38,9 @@ class Telling:
 
     @property
     def finish_reason(self) -> str | None:
-        """Why it ended; None as long as it has not."""
+        """Why it ended; None before its last piece."""
         writer = self.job.writer
-        if not self.job.done or self.job.error:
+        if not self.over:
             return None
         if writer.text.stopped or writer.records[-1].token == writer.end_of_text:
             return "stop"

@@ -32,8 +32,6 @@ LARGEST_BODY = 256 * 1024
 """Bytes of a request."""
 BODY_SECONDS = 10.0
 """A request that has not arrived by then is given up."""
-SEND_SECONDS = 30.0
-"""A client that takes nothing for so long is left."""
 PAGE = {path.name: path for path in WEB.iterdir() if path.suffix in (".html", ".js", ".css", ".svg")}
 """The files of the page; no other file is ever served."""
 
@@ -301,13 +299,12 @@ async def _pieces(answer: Answer, tellings: list[Telling], changed: asyncio.Even
             await changed.wait()
             changed.clear()
             for telling in list(going):
-                done = telling.job.done
                 if telling.job.error:
                     failed = error_body(f"the story could not be told: {telling.job.error}", "server_error")
                     yield f"data: {json.dumps(failed)}\n\n"
                 elif piece := answer.piece(telling):
                     yield f"data: {json.dumps(piece, ensure_ascii=False)}\n\n"
-                if done:
+                if telling.over or telling.job.error:
                     going.remove(telling)
         if answer.request.usage_at_the_end:
             yield f"data: {json.dumps(answer.last_piece(tellings))}\n\n"

@@ -131,7 +131,12 @@ class Scheduler:
                 continue
             for slot, logits_V in logits.items():
                 job, text = self._telling[slot], texts[slot]
-                token = job.writer(logits_V, text.tokens, job.generator)
+                try:
+                    token = job.writer(logits_V, text.tokens, job.generator)
+                except Exception as error:
+                    self.counters.failed += 1
+                    self._let_go(slot, texts, free, str(error) or type(error).__name__)
+                    continue
                 text.append(token)
                 self.counters.tokens += 1
                 if token == self.end_of_text or len(job.writer.records) == job.max_new_tokens:

@@ -10,6 +10,7 @@ from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from tinytale.errors import TaleError
 from tinytale.serve.app import Served, make_app
 from tinytale.serve.guard import LOOPBACK, Guard
 from tinytale.serve.scheduler import Scheduler
@@ -69,4 +70,7 @@ async def serve_models(models: dict[str, Served], settings: ServerSettings) -> N
     await asyncio.gather(*(asyncio.to_thread(model.scheduler.close, GRACE_SECONDS) for model in models.values()))
     if not running.done():
         server.stop()
+    try:
         await running
+    except RuntimeError as error:
+        raise TaleError(f"the server has ended: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,83 @@
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from tinytale.data.tokenizer import Tokenizer, load_tokenizer
+from tinytale.generation.decoding import Decoding, sample_seed
+from tinytale.generation.stories import Writer
+from tinytale.generation.torch_decoder import TorchDecoder
+from tinytale.model.folder import load_model
+from tinytale.serve.scheduler import ClosingError, Job, QueueFullError, Scheduler
+
+
+@pytest.fixture
+def tokenizer(model: Path) -> Tokenizer:
+    return load_tokenizer(str(model))
+
+
+@pytest.fixture
+def scheduler(model: Path, tokenizer: Tokenizer):
+    made = Scheduler(TorchDecoder(load_model(model), 2), tokenizer.end_of_text, waiting_room=3)
+    yield made
+    made.close(0.0)
+
+
+@pytest.fixture
+def job(tokenizer: Tokenizer):
+    def make(choose=None, tokens: int = 5) -> tuple[Job, threading.Event]:
+        ended = threading.Event()
+        writer = Writer(choose or Decoding().choice(), tokenizer)
+        made = Job([tokenizer.end_of_text], writer, sample_seed(0, 0), tokens)
+        made.on_change = lambda: ended.set() if made.done else None
+        return made, ended
+
+    return make
+
+
+def test_a_story_that_fails_fails_alone(scheduler: Scheduler, job):
+    def stumbles(logits_V: torch.Tensor, tokens, generator) -> int:
+        if len(tokens) == 3:
+            raise RuntimeError("stumbled")
+        return 5
+
+    (bad, bad_ended), (good, good_ended) = job(stumbles), job()
+    scheduler.submit([bad, good])
+    assert bad_ended.wait(20) and good_ended.wait(20)
+    assert (bad.error, good.error) == ("stumbled", "") and len(good.writer.records) == 5
+    assert scheduler.counters.failed == 1 and scheduler.telling == 0
+    after, after_ended = job()
+    scheduler.submit([after])
+    assert after_ended.wait(20) and not after.error
+
+
+def test_all_of_a_request_waits_or_nothing_of_it(scheduler: Scheduler, job):
+    with pytest.raises(QueueFullError):
+        scheduler.submit([job()[0] for _ in range(6)])
+    assert scheduler.waiting == scheduler.telling == 0
+
+
+def test_what_is_cancelled_is_dropped_wherever_it_is(scheduler: Scheduler, job):
+    release = threading.Event()
+
+    def holds(logits_V: torch.Tensor, tokens, generator) -> int:
+        release.wait(20)
+        return 5
+
+    jobs = [job(holds, 100), job(holds, 100), job()]
+    scheduler.submit([made for made, _ in jobs])
+    for made, _ in jobs:
+        made.cancelled = True
+    release.set()
+    assert all(ended.wait(20) for _, ended in jobs)
+    assert {made.error for made, _ in jobs} == {"cancelled"} and len(jobs[0][0].writer.records) < 100
+
+
+def test_after_closing_nothing_is_taken_and_what_is_left_is_told_why(scheduler: Scheduler, job):
+    made, ended = job(lambda logits_V, tokens, generator: 5, 10**9)
+    scheduler.submit([made])
+    scheduler.close(0.2)
+    assert ended.wait(20) and made.error == "cancelled"
+    with pytest.raises(ClosingError):
+        scheduler.submit([job()[0]])
