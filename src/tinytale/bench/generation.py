@@ -12,9 +12,8 @@ from tinytale.bench.conditions import Conditions, environment
 from tinytale.bench.generation_worker import MEMORY, GenerationRequest
 from tinytale.bench.generators import GENERATORS, Forms
 from tinytale.bench.machine import machine_facts
-from tinytale.bench.turns import Measured, take_turns
+from tinytale.bench.turns import Measured, chosen, take_turns
 from tinytale.config import ModelConfig
-from tinytale.errors import UsageError
 from tinytale.resources import GIBIBYTE
 
 
@@ -24,12 +23,7 @@ def chosen_generators(listed: str | None) -> list[str]:
     Raises:
         UsageError: one is unknown or named twice.
     """
-    names = [name.strip() for name in listed.split(",")] if listed is not None else list(GENERATORS)
-    for name in names:
-        if name not in GENERATORS or names.count(name) > 1:
-            problem = "unknown" if name not in GENERATORS else "named twice"
-            raise UsageError(f"contender {name!r} is {problem}; known are {', '.join(GENERATORS)}")
-    return names
+    return chosen(listed, GENERATORS)
 
 
 def matrix_weights(config: ModelConfig) -> int:

@@ -13,7 +13,7 @@ from tinytale.bench.nanogpt import code_digest, nanogpt_folder
 from tinytale.bench.peak import PEAK
 from tinytale.bench.sizes import Size
 from tinytale.bench.speed import as_json, peak_figures, speeds
-from tinytale.bench.turns import take_turns
+from tinytale.bench.turns import chosen, take_turns
 from tinytale.bench.worker import Request
 from tinytale.config import DataConfig, TrainConfig
 from tinytale.data.shards import Manifest
@@ -27,12 +27,7 @@ def chosen_contenders(listed: str | None) -> list[str]:
     Raises:
         UsageError: one is unknown or named twice.
     """
-    names = [name.strip() for name in listed.split(",")] if listed is not None else list(CONTENDERS)
-    for name in names:
-        if name not in CONTENDERS or names.count(name) > 1:
-            problem = "unknown" if name not in CONTENDERS else "named twice"
-            raise UsageError(f"contender {name!r} is {problem}; known are {', '.join(CONTENDERS)}")
-    return names
+    return chosen(listed, CONTENDERS)
 
 
 def time_steps(

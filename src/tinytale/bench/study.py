@@ -4,12 +4,11 @@ The question lies in a TOML file. Every run is an ordinary run folder, trained a
 study that is stopped goes on where it was, and what it says can be rebuilt from the folders.
 """
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinytale.config import TrainConfig, differences, override
+from tinytale.config import TrainConfig, differences, override, read_toml
 from tinytale.data.shards import Manifest
 from tinytale.errors import UsageError
 from tinytale.evaluation.results import read_results
@@ -114,12 +113,7 @@ def read_study(path: Path) -> Study:
     Raises:
         UsageError: the file is missing, no TOML, or lacks something.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist; expected a TOML file with a question") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read as TOML: {error}") from error
+    content = read_toml(path)
     try:
         shared = content.get("settings", {})
         study = Study(

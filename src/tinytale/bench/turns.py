@@ -5,12 +5,12 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from tinytale.errors import TaleError
+from tinytale.errors import TaleError, UsageError
 
 
 @runtime_checkable
@@ -134,3 +134,17 @@ def take_turns(
         for contestant in contestants:
             measured[contestant.name].peak_memory = contestant.leave()
     return measured
+
+
+def chosen(listed: str | None, known: Collection[str]) -> list[str]:
+    """The contenders of a list with commas; all that are known without one.
+
+    Raises:
+        UsageError: one is unknown or named twice.
+    """
+    names = [name.strip() for name in listed.split(",")] if listed is not None else list(known)
+    for name in names:
+        if name not in known or names.count(name) > 1:
+            problem = "unknown" if name not in known else "named twice"
+            raise UsageError(f"contender {name!r} is {problem}; known are {', '.join(known)}")
+    return names
