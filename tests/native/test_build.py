@@ -34,6 +34,16 @@ def test_a_library_is_built_once_and_said_so_and_anew_when_its_source_changes(so
 
 
 @NEEDS
+def test_a_library_is_built_anew_when_a_header_changes(source: Path):
+    header = source.with_name("answer.h")
+    source.write_text('#include "answer.h"\nextern "C" int answer() { return ANSWER; }')
+    header.write_text("#define ANSWER 42")
+    assert library(source, [FLAGS]).answer() == 42
+    header.write_text("#define ANSWER 43")
+    assert library(source, [FLAGS]).answer() == 43
+
+
+@NEEDS
 def test_flags_that_the_compiler_does_not_know_give_way_to_the_next(source: Path):
     assert library(source, [[*FLAGS, "-mno-such-instructions"], FLAGS]).answer() == 42
 

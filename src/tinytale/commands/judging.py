@@ -50,6 +50,8 @@ def stories_to_judge(
 ) -> "tuple[SampleSettings, list[str]]":
     """What these weights have told, as `samples_file` keeps it; told anew if it is not there, or another number.
 
+    A file that holds another number of their stories stays as it is: a suite wrote it, with more than those.
+
     Raises:
         TaleError: the file is damaged, or the disk refuses.
     """
@@ -62,7 +64,8 @@ def stories_to_judge(
         return kept
     settings = SampleSettings() if wanted is None else SampleSettings(stories=wanted)
     told = tell_samples(TorchDecoder(model, SLOTS), tokenizer, settings)
-    write_json(samples_file, {"weights": weights, **told.to_json()})
+    if not kept:
+        write_json(samples_file, {"weights": weights, **told.to_json()})
     return told.settings, told.stories
 
 

@@ -1,4 +1,4 @@
-"""Causal self-attention by our own CPU kernel (`attention.cpp`), as an operator that autograd and torch.compile know.
+"""Causal self-attention by our own CPU kernel (`cpp/attention.cpp`), as an operator for autograd and torch.compile.
 
 Letters of shapes: B batch, T positions, C width, E = 3C packed queries, keys and values, H heads.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tinytale.native.build import UnavailableError, library
 
-SOURCE = Path(__file__).with_name("attention.cpp")
+SOURCE = Path(__file__).parent / "cpp/attention.cpp"
 VECTORS = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma")
 BASE = ("-O3", "-std=c++17", "-fPIC", "-shared", *VECTORS)
 FLAGS = ((*BASE, "-mamx-tile", "-mamx-bf16"), BASE)

@@ -1,4 +1,4 @@
-"""One C++ file becomes a shared library: compiled once, on first use, into the user's cache."""
+"""One C++ file, with its headers, becomes a shared library: compiled once, on first use, into the user's cache."""
 
 import ctypes
 import hashlib
@@ -28,13 +28,15 @@ def compiler() -> str | None:
 def library(source: Path, choices: Sequence[Sequence[str]]) -> ctypes.CDLL:
     """The library built from `source`, with the first of these choices of flags that the compiler takes.
 
-    It is named by a hash of the source and the flags, so that a new version never meets an old library.
+    It is named by a hash of the source, the headers beside it and the flags, so that a new version never meets an old
+    library.
 
     Raises:
         UnavailableError: no compiler, or it fails; or the library cannot be written or loaded.
     """
     try:
-        digest = hashlib.sha256(source.read_bytes() + repr(choices).encode()).hexdigest()
+        texts = [source.read_bytes(), *(header.read_bytes() for header in sorted(source.parent.glob("*.h")))]
+        digest = hashlib.sha256(b"".join(texts) + repr(choices).encode()).hexdigest()
         path = cache_folder() / f"{source.stem}-{digest[:16]}.so"
         if not path.is_file():
             _compile(source, choices, path)

@@ -1,4 +1,4 @@
-"""Next-token logits by our own CPU decoder (`decoder.cpp`): every layer in one call, keys and values kept inside.
+"""Next-token logits by our own CPU decoder (`cpp/decoder.cpp`): every layer in one call, keys and values kept inside.
 
 Letters of shapes: B rows, V vocabulary.
 """
@@ -23,7 +23,7 @@ from tinytale.native.instructions import allowed, choices
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
-SOURCE = Path(__file__).with_name("decoder.cpp")
+SOURCE = Path(__file__).parent / "cpp/decoder.cpp"
 BASE = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp-simd", "-Wno-psabi")
 BITS = {"float32": 32, "bfloat16": 16, "int8": 8}
 LAYER = (
