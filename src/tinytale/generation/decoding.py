@@ -1,5 +1,6 @@
 """Decoding one text, token by token, with a KV cache."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -106,10 +107,12 @@ def next_logits(decoder: Decoder, texts: dict[int, Text]) -> dict[int, Float[Ten
     """
     logits = {slot: decoder.prefill(slot, text.view) for slot, text in texts.items() if text.begins}
     going_on = [slot for slot in sorted(texts) if slot not in logits]
+    parts = list(logits.values())
     if going_on:
         logits_BV = decoder.step(going_on, [texts[slot].view[-1] for slot in going_on])
         logits |= zip(going_on, logits_BV, strict=True)
-    if not all(logits_V.isfinite().all() for logits_V in logits.values()):
+        parts.append(logits_BV)
+    if not all(math.isfinite(part.sum()) for part in parts):  # 30 times as fast as to look at each
         raise TaleError("the model gives logits that are not finite: its weights are damaged, or its training diverged")
     return logits
 
