@@ -1,0 +1,87 @@
+"""The table of results in README.md, from the files that the benches and the evaluation wrote.
+
+`python -m tinytale.report.front_page README.md` writes it between its two marks.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from tinytale.files import read_json
+
+BEGIN, END = "<!-- results: python -m tinytale.report.front_page README.md -->", "<!-- end of results -->"
+TELLERS = ("tinytale", "transformers", "ctranslate2-int8")
+
+
+def results_table(root: Path) -> str:
+    """The table in Markdown, from `docs/results` and `weights/small` of the repository at `root`."""
+    rows = [
+        ("", "tinytale", "nanoGPT", "transformers", "CTranslate2", "measured by"),
+        ("---", "--:", "--:", "--:", "--:", "---"),
+        *_training(root / "docs/results"),
+        *_telling(root / "docs/results"),
+    ]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n\n" + _quality(root / "weights/small")
+
+
+def _training(results: Path) -> list[tuple[str, ...]]:
+    step = read_json(results / "bench/S.json")["contenders"]
+    speeds = [step[name]["tokens_per_second"] for name in ("tinytale-native", "nanogpt-best", "transformers-best")]
+    race = read_json(results / "race/summary.json")["participants"]
+    ours, theirs = race["tinytale"], race["nanogpt"]
+    by_race = _measured("bench race", "race/summary.json")
+    return [
+        (
+            "training, tokens/s, AdamW for all",
+            *(f"{speed:,.0f}" for speed in speeds),
+            "",
+            _measured("bench train", "bench/S.json"),
+        ),
+        (
+            "tokens until nanoGPT's best loss",
+            *(f"{who['tokens_to_target'] / 1e6:.2f} M" for who in (ours, theirs)),
+            "",
+            "",
+            by_race,
+        ),
+        ("seconds until then", *(f"{who['seconds_to_target']:,.0f}" for who in (ours, theirs)), "", "", by_race),
+    ]
+
+
+def _telling(results: Path) -> list[tuple[str, ...]]:
+    parts = read_json(results / "generate/M.json")["parts"]
+    one_core = {part["prompts"]: part["contenders"] for part in parts if part["threads"] == 1}
+    by = _measured("bench generate", "generate/M.json")
+    rows = []
+    for prompts, what in ((1, "telling one story, tokens/s"), (32, "telling 32 at once, tokens/s")):
+        ours, *others = (f"{one_core[prompts][name]['tokens_per_second']:,.0f}" for name in TELLERS)
+        rows.append((what, ours, "", *others, by))
+    return rows
+
+
+def _measured(verb: str, file: str) -> str:
+    return f"[`{verb}`](docs/results/{file})"
+
+
+def _quality(weights: Path) -> str:
+    (file,) = (weights / "evaluation").glob("*.json")
+    test: dict[str, Any] = read_json(file)["test"]
+    view = test["views"]["stories"]
+    low, high = view["interval_95"]
+    return (
+        f"`weights/small` reads the {test['stories']:,} stories of TinyStories' test split at"
+        f" **{view['bits_per_byte']:.3f} bits per byte** ({low:.3f} to {high:.3f}), a perplexity of"
+        f" {view['perplexity']:.2f}: [`evaluate small`](weights/small/evaluation/{file.name}).\n"
+    )
+
+
+def with_results(page: str, table: str) -> str:
+    """The page with the table between its marks."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{table}\n{END}{rest.split(END)[1]}"
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    page = with_results(path.read_text(encoding="utf-8"), results_table(path.resolve().parent))
+    path.write_text(page, encoding="utf-8")
