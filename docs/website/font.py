@@ -17,6 +17,10 @@ FORMULA = re.compile(r"<math.*?</math>", re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
 
 
+UNWRITTEN = {"√", "ℎ"}
+"""What a browser draws though no page writes it: the root, and the slanted h, which has a place of its own."""
+
+
 def signs(bodies: Iterable[str]) -> str:
     """Every sign of the formulas in these pages, and the slanted letters that browsers show for single ones."""
     found = {sign for body in bodies for formula in FORMULA.findall(body) for sign in html.unescape(TAG.sub("", formula))}
@@ -25,7 +29,7 @@ def signs(bodies: Iterable[str]) -> str:
         for sign in map(chr, range(0x1D400, 0x1D800))
         if unicodedata.normalize("NFKC", sign) in found and "ITALIC" in unicodedata.name(sign, "")
     }
-    return "".join(sorted(found | slanted | {"ℎ"}))  # the slanted h has a place of its own
+    return "".join(sorted(found | slanted | UNWRITTEN))
 
 
 def write_font(path: Path, signs: str) -> None:
