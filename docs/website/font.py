@@ -22,14 +22,15 @@ UNWRITTEN = {"√", "ℎ"}
 
 
 def signs(bodies: Iterable[str]) -> str:
-    """Every sign of the formulas in these pages, and the slanted letters that browsers show for single ones."""
+    """Every sign of the formulas in these pages, and the slanted letters that browsers show for single ones; none for
+    pages without a formula."""
     found = {sign for body in bodies for formula in FORMULA.findall(body) for sign in html.unescape(TAG.sub("", formula))}
     slanted = {
         sign
         for sign in map(chr, range(0x1D400, 0x1D800))
         if unicodedata.normalize("NFKC", sign) in found and "ITALIC" in unicodedata.name(sign, "")
     }
-    return "".join(sorted(found | slanted | UNWRITTEN))
+    return "".join(sorted(found | slanted | UNWRITTEN)) if found else ""
 
 
 def write_font(path: Path, signs: str) -> None:

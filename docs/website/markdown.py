@@ -25,6 +25,7 @@ def mathml(latex: str, display: bool) -> str:
         ValueError: the converter has left a command as it stood.
     """
     formula = convert(latex, display="block" if display else "inline")
+    formula = formula.replace("<mo>&#x0221E;</mo>", "<mi>&#x0221E;</mi>")  # infinity is no operator: no room around it
     formula = LETTERS.sub(lambda run: f"<mi>{''.join(LETTER.findall(run.group()))}</mi>", formula)
     if "\\" in formula:
         raise ValueError(f"no MathML is known for a command in the formula {latex!r}")

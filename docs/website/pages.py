@@ -3,12 +3,10 @@
 import html
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from website.markdown import coloured, parser
 from website.slices import cut
@@ -16,7 +14,10 @@ from website.slices import cut
 LANGUAGES = {".py": "python", ".cpp": "cpp", ".toml": "toml", ".sh": "bash", ".js": "javascript", ".cff": "yaml", "": "text"}
 """Files that are shown in colours; another that is linked is copied as it is."""
 
-SLICE = re.compile(r"(.+\.py)#([\w.]+)")
+SLICE = re.compile(r"(.+\.py)#([\w.]+)|(.+\.sh)")
+
+FORMULAS_IN_A_ROW = re.compile(r",?\s*\\qquad\s*")
+"""Beside code there is room for one only: each gets a line of its own."""
 
 
 @dataclass
@@ -50,7 +51,7 @@ def page_of(path: Path, root: Path) -> Page | None:
 def _markdown(path: Path, root: Path) -> Page:
     markdown = parser()
     tokens = markdown.parse(path.read_text(encoding="utf-8"))
-    tokens = _with_slices(markdown, tokens, path, root)
+    tokens = _with_slices(tokens, path, root)
     return _finished(path.stem, markdown.renderer.render(tokens, markdown.options, {}), tokens)
 
 
@@ -65,15 +66,15 @@ def _finished(name: str, body: str, tokens: list[Token]) -> Page:
     return Page(title, body, [(anchor, text) for tag, anchor, text in found if tag == "h2"])
 
 
-def _with_slices(markdown: MarkdownIt, tokens: list[Token], path: Path, root: Path) -> list[Token]:
+def _with_slices(tokens: list[Token], path: Path, root: Path) -> list[Token]:
     """The tokens of a page, in which a paragraph that is nothing but a link to a symbol of a Python file is its slice.
 
-    In a repository browser such a paragraph is a link to the file; on the site it is the piece of source itself.
+    In a repository browser such a paragraph is a link to the file; on the site it is the piece of source itself. A
+    link to a shell script, alone in its paragraph, is the whole script.
     """
     changed: list[Token] = []
     for token in tokens:
         changed.append(token)
-        children = token.children or []
         if token.type != "paragraph_close" or len(changed) < 3:
             continue
         children = changed[-2].children or []
@@ -81,21 +82,28 @@ def _with_slices(markdown: MarkdownIt, tokens: list[Token], path: Path, root: Pa
             continue
         if sum(child.type == "link_open" for child in children) > 1:
             continue
-        if found := SLICE.fullmatch(str(children[0].attrs["href"])):
-            figure = _slice(markdown, path.parent / found[1], found[1], found[2], root)
+        if found := SLICE.fullmatch(address := str(children[0].attrs["href"])):
+            script = found[3] and path.parent / found[3]
+            figure = _script(script, address) if script else _slice(path.parent / found[1], address, found[2], root)
             changed[-3:] = [Token("html_block", "", 0, content=figure)]
     return changed
 
 
-def _slice(markdown: MarkdownIt, source: Path, address: str, symbol: str, root: Path) -> str:
+def _script(path: Path, address: str) -> str:
+    """A figure of a whole file."""
+    return f'<figure class="slice"><figcaption><a href="{address}">{path.name}</a></figcaption>{_source(path)}</figure>\n'
+
+
+def _slice(source: Path, address: str, symbol: str, root: Path) -> str:
     """A figure of one definition: what its docstring says, and its code beside it."""
     try:
         piece = cut(source.resolve(), symbol)
     except (LookupError, OSError) as error:
-        raise ValueError(f"no slice {address}#{symbol}: {error}") from error
+        raise ValueError(f"no slice {address}: {error}") from error
     place = source.resolve().relative_to(root / "src" / "tinytale").as_posix()
-    caption = f'<a href="{address}#{symbol}">{place}</a> {html.escape(symbol)}'
-    words = f'<div class="words">{parser().render(piece.explanation)}</div>' if piece.explanation else ""
+    caption = f'<a href="{address}">{place}</a> {html.escape(symbol)}'
+    explanation = FORMULAS_IN_A_ROW.sub("$$\n\n$$", piece.explanation)
+    words = f'<div class="words">{parser().render(explanation)}</div>' if piece.explanation else ""
     return f'<figure class="slice"><figcaption>{caption}</figcaption>{words}{coloured(piece.code, "python")}</figure>\n'
 
 

@@ -105,6 +105,7 @@ class Site:
                 place = f"L-{cut(target, place).first_line}"
             except LookupError as error:
                 self.problems.append(f"{self._name(page)}: {written}: {error}")
+                place = ""
         linked.add(target)
         if place:
             self.wanted.append((page, target, place, written))
@@ -117,6 +118,7 @@ class Site:
                 self.problems.append(f"{self._name(page)}: {written} names a place that is not there")
 
     def _write(self, out: Path) -> None:
+        out.mkdir(parents=True, exist_ok=True)
         environment = Environment(loader=FileSystemLoader(HERE), undefined=StrictUndefined, autoescape=False)
         template = environment.get_template("page.html")
         sections = self._sections()
@@ -129,7 +131,8 @@ class Site:
             target = out / self.address(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        write_font(out / "mathematics.woff", signs(self.bodies.values()))
+        if used := signs(self.bodies.values()):
+            write_font(out / "mathematics.woff", used)
         for path in FIXED.values():
             shutil.copyfile(path, out / path.name)
 
