@@ -25,11 +25,11 @@ fi
 
 # One torchrun on each machine starts one process for each of its GPUs. They meet at a port of the first machine.
 processes=${SLURM_GPUS_ON_NODE:-1}
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+mapfile -t machines < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 port=$((20000 + SLURM_JOB_ID % 10000))
 export OMP_NUM_THREADS=$((SLURM_CPUS_PER_TASK > processes ? SLURM_CPUS_PER_TASK / processes : 1))
 
 exec srun torchrun \
     --nnodes="$SLURM_NNODES" --nproc_per_node="$processes" \
-    --rdzv_id="$SLURM_JOB_ID" --rdzv_backend=c10d --rdzv_endpoint="$first:$port" \
+    --rdzv_id="$SLURM_JOB_ID" --rdzv_backend=c10d --rdzv_endpoint="${machines[0]}:$port" \
     -m tinytale train "$dataset" --out "$run" --resume "$@"

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Run the notebooks of this folder from top to bottom and keep what they print and draw: `.venv/bin/python notebooks/execute.py`.
+"""Run the notebooks of this folder from top to bottom: `.venv/bin/python notebooks/execute.py`.
 
-With `--short` they run on less data for fewer steps and keep nothing: what the tests do.
+What they print and draw is kept in them. With `--short` they run on less data for fewer steps and keep nothing: so do
+the tests.
 
 A notebook is committed with its outputs, so that it can be read without being run, and notes the hash of the code that
 made them (`code_sha256`): a test finds outputs that are older than their code.

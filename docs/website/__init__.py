@@ -1,1 +1,1 @@
-"""The site that `docs/build.py` makes: Markdown with mathematics, slices of the source, and links that all lead somewhere."""
+"""The site that `docs/build.py` makes: Markdown with mathematics and slices of the source, every link checked."""

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 
 from fontTools.subset import Options, Subsetter
@@ -24,7 +25,9 @@ UNWRITTEN = {"√", "ℎ"}
 def signs(bodies: Iterable[str]) -> str:
     """Every sign of the formulas in these pages, and the slanted letters that browsers show for single ones; none for
     pages without a formula."""
-    found = {sign for body in bodies for formula in FORMULA.findall(body) for sign in html.unescape(TAG.sub("", formula))}
+    found = {
+        sign for body in bodies for formula in FORMULA.findall(body) for sign in html.unescape(TAG.sub("", formula))
+    }
     slanted = {
         sign
         for sign in map(chr, range(0x1D400, 0x1D800))
@@ -37,7 +40,7 @@ def write_font(path: Path, signs: str) -> None:
     """Write these signs of the font for browsers (WOFF)."""
     source = files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf"
     with source.open("rb") as file:
-        font = TTFont(file)
+        font = TTFont(BytesIO(file.read()))
         options = Options(flavor="woff", layout_features=["ssty"], hinting=False, notdef_outline=True)
         subsetter = Subsetter(options)
         subsetter.populate(text=signs)

@@ -4,15 +4,28 @@ import html
 import json
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from markdown_it.token import Token
+
 from website.markdown import coloured, parser
 from website.slices import cut
 
-LANGUAGES = {".py": "python", ".cpp": "cpp", ".toml": "toml", ".sh": "bash", ".js": "javascript", ".cff": "yaml", "": "text"}
+LANGUAGES = {
+    ".py": "python",
+    ".cpp": "cpp",
+    ".toml": "toml",
+    ".sh": "bash",
+    ".js": "javascript",
+    ".cff": "yaml",
+    "": "text",
+}
 """Files that are shown in colours; another that is linked is copied as it is."""
+
+LARGE = 2**20
+"""Bytes; such a file of a folder is named, and not copied to the site."""
 
 SLICE = re.compile(r"(.+\.py)#([\w.]+)|(.+\.sh)")
 
@@ -58,7 +71,7 @@ def _markdown(path: Path, root: Path) -> Page:
 def _finished(name: str, body: str, tokens: list[Token]) -> Page:
     """A page whose title and headings are those of its tokens."""
     found: list[tuple[str, str, str]] = []
-    for opening, inline in zip(tokens, tokens[1:], strict=False):
+    for opening, inline in pairwise(tokens):
         if opening.type == "heading_open":
             text = "".join(part.content for part in inline.children or [] if part.type in ("text", "code_inline"))
             found.append((opening.tag, str(opening.attrs["id"]), html.escape(text.strip().removesuffix("#").strip())))
@@ -91,7 +104,9 @@ def _with_slices(tokens: list[Token], path: Path, root: Path) -> list[Token]:
 
 def _script(path: Path, address: str) -> str:
     """A figure of a whole file."""
-    return f'<figure class="slice"><figcaption><a href="{address}">{path.name}</a></figcaption>{_source(path)}</figure>\n'
+    return (
+        f'<figure class="slice"><figcaption><a href="{address}">{path.name}</a></figcaption>{_source(path)}</figure>\n'
+    )
 
 
 def _slice(source: Path, address: str, symbol: str, root: Path) -> str:
@@ -114,8 +129,14 @@ def _source(path: Path) -> str:
 
 
 def _listing(path: Path, name: str) -> Page:
+    """A folder's files, each a link but for those too large to bring along."""
     files = sorted(item for item in path.iterdir() if not item.name.startswith((".", "_")))
-    items = "".join(f'<li><a href="{item.name}">{item.name}{"/" * item.is_dir()}</a></li>' for item in files)
+    names = {item.name: item.name + "/" * item.is_dir() for item in files}
+    large = {item.name for item in files if item.is_file() and item.stat().st_size > LARGE}
+    items = "".join(
+        f"<li>{shown}</li>" if name in large else f'<li><a href="{name}">{shown}</a></li>'
+        for name, shown in names.items()
+    )
     return Page(name, f"{_heading(name + '/')}<ul>{items}</ul>")
 
 

@@ -1,4 +1,4 @@
-"""The whole site: beginning with the contents, every file that a page links is brought in, and every link is checked."""
+"""The whole site: from the contents on, every file that a page links is brought in, and every link is checked."""
 
 import html
 import posixpath
@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from website.font import signs, write_font
 from website.pages import Page, page_of
 from website.slices import cut
@@ -69,16 +70,20 @@ class Site:
             else:
                 self.pages[path] = page
                 linked: set[Path] = set()
-                self.bodies[path] = ADDRESS.sub(lambda found, p=path, into=linked: self._link(p, found, into), page.body)
+                self.bodies[path] = ADDRESS.sub(
+                    lambda found, p=path, into=linked: self._link(p, found, into), page.body
+                )
                 ahead += sorted(linked)
         self._check_places()
         self._write(out)
         return sorted(set(self.problems))
 
     def address(self, path: Path) -> PurePosixPath:
-        """Where a file of the repository is on the site; what lies outside the contents' folder goes to `repository/`."""
+        """Where a file of the repository is on the site; from outside the contents' folder it goes to `repository/`."""
         inside = path.is_relative_to(self.home)
-        place = PurePosixPath(path.relative_to(self.home) if inside else Path("repository") / path.relative_to(self.root))
+        place = PurePosixPath(
+            path.relative_to(self.home) if inside else Path("repository") / path.relative_to(self.root)
+        )
         if path == self.contents:
             return PurePosixPath("index.html")
         if path.is_dir():
@@ -95,8 +100,8 @@ class Site:
                 self.problems.append(f"{self._name(page)}: {written} would be loaded from outside")
             return found[0]
         name, _, place = written.partition("#")
-        target = (page.parent / unquote(name)).resolve() if name and not page.is_dir() else (page / unquote(name)).resolve()
-        target = page if not name else target
+        folder = page if page.is_dir() else page.parent
+        target = (folder / unquote(name)).resolve() if name else page
         if not target.exists() or not target.is_relative_to(self.root):
             self.problems.append(f"{self._name(page)}: there is no {written}")
             return found[0]
@@ -139,7 +144,10 @@ class Site:
     def _shown(self, path: Path, page: Page, sections: list[Section], order: list[Path]) -> dict[str, Any]:
         """What the template needs for one page."""
         here = order.index(path) if path in order else None
-        around = (order[here - 1] if here else None, order[here + 1] if here is not None and here + 1 < len(order) else None)
+        around = (
+            order[here - 1] if here else None,
+            order[here + 1] if here is not None and here + 1 < len(order) else None,
+        )
         previous, following = (near and {"title": self._title(near), "href": self._way(path, near)} for near in around)
         return {
             "title": page.title,

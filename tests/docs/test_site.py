@@ -64,7 +64,18 @@ def test_a_page_loads_nothing_from_outside_and_runs_nothing(website: Path):
 
 
 def test_every_page_of_the_contents_is_there_and_leads_on(website: Path):
-    names = ("index", "tour", "mathematics", "architecture", "own-text", "one-gpu", "cluster", "experiments", "data", "course")
+    names = (
+        "index",
+        "tour",
+        "mathematics",
+        "architecture",
+        "own-text",
+        "one-gpu",
+        "cluster",
+        "experiments",
+        "data",
+        "course",
+    )
     for name in names:
         page = (website / f"{name}.html").read_text(encoding="utf-8")
         assert f'href="{"tour.html"}"' in page, f"{name} lacks the navigation"
@@ -82,7 +93,9 @@ def test_mathematics_is_set_at_build_time(website: Path):
 
 
 def test_the_tour_shows_the_source_as_it_is(website: Path):
-    links = re.findall(r"^\[[^\]]*\]\(\.\./(src/[^#]*)#([\w.]+)\)$", (DOCS / "tour.md").read_text("utf-8"), flags=re.MULTILINE)
+    links = re.findall(
+        r"^\[[^\]]*\]\(\.\./(src/[^#]*)#([\w.]+)\)$", (DOCS / "tour.md").read_text("utf-8"), flags=re.MULTILINE
+    )
     shown = code_of(website / "tour.html")
     assert len(links) > 25
     assert (website / "tour.html").read_text(encoding="utf-8").count('<figure class="slice">') == len(links)
@@ -94,7 +107,8 @@ def test_a_slice_is_the_definition_without_its_docstring(tmp_path: Path):
     file = tmp_path / "example.py"
     file.write_text(
         'LIMIT = 3\n\n\n@final\nclass Thing:\n    """What it is.\n\n    $x$\n    """\n\n    size: int = 1\n\n'
-        '    def grow(self):\n        """By one.\n\n        Raises:\n            OSError: never.\n        """\n        return 2\n',
+        '    def grow(self):\n        """By one.\n\n        Raises:\n            OSError: never.\n        """\n'
+        "        return 2\n",
         encoding="utf-8",
     )
     assert cut(file, "LIMIT").code == "LIMIT = 3"
@@ -102,7 +116,7 @@ def test_a_slice_is_the_definition_without_its_docstring(tmp_path: Path):
     grow = cut(file, "Thing.grow")
     assert (grow.code, grow.explanation) == ("def grow(self):\n    return 2", "By one.")
     thing = cut(file, "Thing")
-    assert thing.code.startswith("@final\nclass Thing:\n    size: int = 1\n\n    def grow(self):\n        \"\"\"By one.")
+    assert thing.code.startswith('@final\nclass Thing:\n    size: int = 1\n\n    def grow(self):\n        """By one.')
     assert (thing.explanation, thing.first_line, thing.last_line) == ("What it is.\n\n$x$", 4, 19)
     for missing in ("Other", "Thing.shrink", "LIMIT.x"):
         with pytest.raises(LookupError, match=missing):
@@ -121,7 +135,10 @@ def test_a_slice_is_the_definition_without_its_docstring(tmp_path: Path):
         ("![a](missing.png)", "no missing.png"),
         ("![a](https://example.org/a.png)", "loaded from outside"),
         (r"$\unheardof{x}$", "formula"),
-        ("# Title\n\n[a](second.md#a-place-of-its-own) [b](#title) [c](../src/tinytale/code.py#here) <https://example.org>", ""),
+        (
+            "# Title\n\n[a](second.md#a-place-of-its-own) [b](#title) [c](../src/tinytale/code.py#here) <https://example.org>",
+            "",
+        ),
         ("[a](../src/tinytale/code.py#here)\n\n[b](run.sh)\n\n[c](../src) $x^2$", ""),
     ],
 )
