@@ -64,25 +64,17 @@ def test_a_page_loads_nothing_from_outside_and_runs_nothing(website: Path):
     assert "http" not in (website / "style.css").read_text(encoding="utf-8")
 
 
-def test_every_page_of_the_contents_is_there_and_leads_on(website: Path):
-    names = (
-        "index",
-        "tour",
-        "mathematics",
-        "architecture",
-        "own-text",
-        "one-gpu",
-        "cluster",
-        "experiments",
-        "data",
-        "course",
-    )
-    for name in names:
-        page = (website / f"{name}.html").read_text(encoding="utf-8")
-        assert f'href="{"tour.html"}"' in page, f"{name} lacks the navigation"
-    assert 'rel="next" href="mathematics.html"' in (website / "repository/notebooks/gpt2_from_scratch.html").read_text(
-        encoding="utf-8"
-    ).replace("../../", "")
+def test_every_page_can_be_found_and_leads_on(website: Path):
+    """A page of docs/ that the contents (docs/README.md) do not name is a page that nobody finds."""
+    contents = (website / "index.html").read_text(encoding="utf-8")
+    for path in DOCS.glob("*.md"):
+        if path.name != "README.md":
+            assert f'href="{path.stem}.html"' in contents.split("</main>")[0], path.name
+            page = (website / path.with_suffix(".html").name).read_text(encoding="utf-8")
+            assert 'href="index.html"' in page and 'href="tour.html"' in page
+            assert 'rel="next"' in page
+    notebook = (website / "repository/notebooks/gpt2_from_scratch.html").read_text(encoding="utf-8")
+    assert 'rel="prev" href="../../tour.html"' in notebook and 'rel="next" href="../../mathematics.html"' in notebook
 
 
 def test_mathematics_is_set_at_build_time(website: Path):
