@@ -33,7 +33,8 @@ def run(path: Path, short: bool) -> nbformat.NotebookNode:
     os.environ.pop("TINYTALE_SHORT", None)
     if short:
         os.environ["TINYTALE_SHORT"] = "1"
-    NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(path.parent)}}).execute()
+    place = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=SECONDS, coalesce_streams=True, resources=place).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # when it ran
     notebook.metadata = {
