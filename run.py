@@ -72,7 +72,9 @@ def pip_calls(stage: str, index: str) -> "dict[str, list[str]]":
     """
     own = ["--extra-index-url", index] if index not in ("", CPU_INDEX) else []
     if stage == "dev":
-        return {"what the tests need": ["--no-build-isolation", "--editable", ".[report,export,serve,judge,dev]", *own]}
+        return {
+            "what the tests need": ["--no-build-isolation", "--editable", ".[report,export,serve,judge,docs,dev]", *own]
+        }
     return {
         "torch": ["--no-deps", "torch", *(["--index-url", index] if index else [])],
         "what builds the package": ["hatchling", "editables"],

@@ -1,4 +1,4 @@
-"""Every command of the README runs, in order, as it stands there."""
+"""Every command of the README and of the guides runs, in order, as it stands there."""
 
 import contextlib
 import os
@@ -16,15 +16,24 @@ from tinytale.data.builtin import story
 
 SHORTER = {
     "full": ["--samples", "2"],
-    "train": ["--max-steps", "2", "--run.evaluate-tokens", "500", "--data.batch-size", "2"],
+    "train": ["--max-steps", "2", "--run.evaluate-tokens", "500", "--data.batch-size", "2", "--model.layers", "1"],
+    "course": ["--model.heads", "2", "--model.width", "16"],
     "generate": ["--max-new-tokens", "5"],
 }
 """What is added to commands with such a word, so that a test does not take minutes."""
 
 
-def readme_commands(repository: Path) -> list[list[str]]:
-    blocks = re.findall(r"```sh\n(.*?)```", (repository / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("python3 run.py ")]
+GUIDES = ("own-text.md", "one-gpu.md")
+
+
+def shell_lines(page: Path) -> list[str]:
+    """What a page tells its reader to type, but for blocks of another kind than `sh`."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    lines = [line for line in shell_lines(page) if line.startswith("python3 run.py ")]
     commands = [shlex.split(line, comments=True)[2:] for line in lines]
     return [command for command in commands if command and command[0] != "test"]
 
@@ -49,27 +58,58 @@ def serve(command: list[str], folder: Path, environment: dict[str, str]) -> None
         process.kill()
 
 
-@pytest.mark.slow
-def test_every_command_of_the_readme_runs(tmp_path: Path, repository: Path):
+def shortened(command: list[str], stories: Path) -> list[str]:
+    """The command with its folder of stories, made quick; of batch and micro-batch only the form counts here."""
+    arguments = [word.replace("$TINYSTORIES", str(stories)) for word in command]
+    arguments += [option for word, options in SHORTER.items() if word in command for option in options]
+    if "--data.micro-batch-size" in arguments:
+        arguments[arguments.index("--data.micro-batch-size") + 1] = "1"
+    elif "course" in arguments:
+        arguments += ["--data.micro-batch-size", "1"]
+    return arguments
+
+
+@pytest.fixture
+def material(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A folder with what the pages suppose to be there: for the README enough of it for its vocabulary."""
+    train = 600 if "name" in request.fixturenames else 3000
     stories = tmp_path / "tinystories"
     stories.mkdir()
-    write_stories(stories / "train.txt", range(3000))
+    write_stories(stories / "train.txt", range(train))
     write_stories(stories / "valid.txt", range(3000, 3050))
     write_stories(tmp_path / "my-stories.txt", range(4000, 4500))
-    commands = readme_commands(repository)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_every_command_of_the_readme_runs(material: Path, repository: Path):
+    commands = commands_of(repository / "README.md")
     assert {command[0] for command in commands} >= {"prepare", "train", "evaluate", "generate"}
     environment = os.environ | {"PYTHONPATH": str(repository / "src")}
     for command in commands:
         if command[0] == "serve":
-            serve(command, tmp_path, environment)
+            serve(command, material, environment)
             continue
-        arguments = [word.replace("$TINYSTORIES", str(stories)) for word in command]
-        arguments += [option for word, options in SHORTER.items() if word in command for option in options]
         done = subprocess.run(
-            [sys.executable, "-m", "tinytale", *arguments],
-            cwd=tmp_path,
+            [sys.executable, "-m", "tinytale", *shortened(command, material / "tinystories")],
+            cwd=material,
             env=environment,
             capture_output=True,
             encoding="utf-8",
         )
         assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GUIDES)
+def test_every_command_of_a_guide_runs(name: str, material: Path, repository: Path, monkeypatch, tale):
+    """In this process, which is quicker: the README's test has shown that they run from a shell."""
+    monkeypatch.chdir(material)
+    page = repository / "docs" / name
+    commands = commands_of(page)
+    assert len(commands) == len(shell_lines(page)) >= 5, "a block of `sh` holds commands that run; others are `console`"
+    for command in commands:
+        if "full" in command:  # which takes long, and the README's test has run it
+            command = command[: command.index("--suite")]
+        done = tale(*shortened(command, material / "tinystories"))
+        assert done.code == 0, f"{shlex.join(command)}\n{done.out}\n{done.err}"
