@@ -12,11 +12,17 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="session")
 def run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder of the tiny model, with metrics that are still growing."""
+    """A run folder of the tiny model, with metrics and stories that are still growing."""
     folder = tmp_path_factory.mktemp("runs") / "growing"
     shutil.copytree(model, folder / "model")
     (folder / "metrics.jsonl").write_text("".join(line(step) for step in range(1, 40)))
+    (folder / "samples.jsonl").write_text("".join(told(step) for step in (10, 20, 30)))
     return folder
+
+
+def told(step: int) -> str:
+    stories = [{"prompt": "Once", "text": f" told at {step}"}, {"prompt": "", "text": "<b>A</b> fox."}]
+    return json.dumps({"step": step, "tokens": 64 * step, "stories": stories}) + "\n"
 
 
 def line(step: int) -> str:
@@ -128,6 +134,43 @@ def test_the_curves_of_a_run_grow(open_page: Open, url: str, run: Path):
     assert page.locator("svg circle").count() == 4
 
 
+def test_what_a_run_told_is_shown_along_its_course(open_page: Open, url: str, run: Path):
+    page = open_page(f"{url}/#training")
+    slider = page.get_by_role("slider", name="After step 30, 1,920 tokens seen")
+    expect(page.locator(".told .story")).to_have_text(["Once told at 30", "<b>A</b> fox."])
+    slider.press("ArrowLeft")
+    expect(page.locator(".told .story").first).to_have_text("Once told at 20")
+    expect(page.get_by_role("slider")).to_have_attribute("aria-valuetext", "After step 20, 1,280 tokens seen")
+    marked = page.locator(".curves .mark").get_attribute("x1")
+    with (run / "samples.jsonl").open("a") as file:
+        file.write(told(40))
+    expect(page.get_by_role("slider")).to_have_attribute("max", "3", timeout=10_000)
+    expect(page.locator(".told .story").first).to_have_text("Once told at 20")  # whoever has gone back stays there
+    page.get_by_role("slider").press("End")
+    expect(page.locator(".told .story").first).to_have_text("Once told at 40")
+    assert marked != page.locator(".curves .mark").get_attribute("x1")
+    with (run / "samples.jsonl").open("a") as file:
+        file.write(told(50))
+    expect(page.locator(".told .story").first).to_have_text("Once told at 50", timeout=10_000)  # at the end one follows
+
+
+def test_any_text_is_split_while_it_is_typed(open_page: Open, url: str):
+    page = open_page(f"{url}/#tokens")
+    page.get_by_label("Any text").fill("é a\n")
+    tokens = page.get_by_role("list", name="Tokens").get_by_role("listitem")
+    expect(tokens).to_have_count(4)
+    assert [text.split("\n")[0] for text in tokens.all_inner_texts()] == ["\\xc3", "\\xa9", "␣a", "⏎"]
+    assert tokens.nth(0).get_attribute("class") == "part" and tokens.nth(2).get_attribute("class") is None
+    expect(page.locator(".counts")).to_have_text("4 tokens4 different ones of 3005 bytes4 characters1.25 bytes a token")
+    page.get_by_role("group", name="Below each token").get_by_role("button", name="bytes").click()
+    expect(tokens.nth(2)).to_have_text("␣a20 61")
+    page.get_by_label("Any text").fill("x" * 4001)
+    expect(page.get_by_role("alert")).to_contain_text("at most 4000 characters")
+    expect(tokens).to_have_count(0)
+    page.get_by_label("Any text").fill("")
+    expect(page.locator(".counts")).to_contain_text("0 tokens")
+
+
 HOSTILE = [
     "<script>document.title='hit'</script>",
     "<img src=x onerror=\"document.title='hit'\">",
@@ -157,13 +200,16 @@ def test_text_is_never_run(open_page: Open, url: str):
         assert page.locator(".story").inner_text().count(payload[:10]) >= 2
         page.get_by_role("button", name="Look inside").click()
         expect(page.get_by_role("listbox").get_by_role("option").nth(5)).to_be_visible()
+        page.get_by_role("link", name="Tokens").click()
+        page.get_by_label("Any text").fill(payload)
+        expect(page.locator(".counts")).to_contain_text(f"{len(payload)} characters")
         page.get_by_role("link", name="Write").click()
         assert (
             page.title() == "tinytale" and page.locator("main img, main iframe, main script, main style").count() == 0
         )
 
 
-@pytest.mark.parametrize("view", ["write", "look", "training"])
+@pytest.mark.parametrize("view", ["write", "look", "tokens", "training"])
 def test_nothing_is_cut_off_on_a_phone_or_at_twice_the_size(open_page: Open, url: str, view: str):
     for viewport in ({"width": 360, "height": 740}, {"width": 600, "height": 400}):
         page = open_page(f"{url}/#{view}", viewport=viewport)

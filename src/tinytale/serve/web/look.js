@@ -22,13 +22,17 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+/** @type {Record<string, string>} */
+const SIGNS = { " ": "␣", "\n": "⏎", "\t": "⇥" };
+
 /**
- * A token as it can be seen: blanks and line ends get a sign where nothing else would show.
+ * A token as it can be seen: what would not show by itself gets a sign, or its number in Unicode.
  * @param {string} text
  */
 export function visible(text) {
   if (text === "<|endoftext|>") return "⟨end⟩";
-  return text.replaceAll("\n", "⏎").replace(/^ /, "␣").replace(/ $/, "␣");
+  const number = (/** @type {string} */ one) => `⟨${one.codePointAt(0)?.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  return text.replace(/[\p{C}\p{Z}]/gu, (one) => SIGNS[one] ?? number(one));
 }
 
 /** @param {number} share */
@@ -193,31 +197,32 @@ function weightsOf(look, layer, head) {
  * @param {() => void} draw
  */
 function attentionPanel(look, state, weights, draw) {
-  const layers = picker("Layer", look.layers, state.layer, (layer) => ((state.layer = layer), draw()));
-  const heads = picker("Head", look.heads, state.head, (head) => ((state.head = head), draw()), "all");
+  const layers = picker("Layer", numbers(look.layers), state.layer, (layer) => ((state.layer = layer), draw()));
+  const heads = picker("Head", ["all", ...numbers(look.heads)], state.head + 1, (head) => ((state.head = head - 1), draw()));
   const canvas = matrix(look, state, weights);
   return [element("h2", {}, "Attention"), element("div", { class: "look-pickers" }, layers, heads), canvas];
 }
 
+/** @param {number} count */
+const numbers = (count) => Array.from({ length: count }, (_, index) => String(index + 1));
+
 /**
  * A row of buttons, one pressed.
  * @param {string} label
- * @param {number} count
+ * @param {string[]} choices
  * @param {number} current
  * @param {(choice: number) => void} choose
- * @param {string} [all] the name of choice -1, if there is one
  */
-function picker(label, count, current, choose, all) {
+export function picker(label, choices, current, choose) {
   const row = element("div", { class: "look-picker", role: "group", "aria-label": label }, element("span", {}, label));
-  for (let choice = all ? -1 : 0; choice < count; choice++) {
-    const button = element("button", { type: "button", "aria-pressed": String(choice === current) });
-    button.append(choice < 0 ? String(all) : String(choice + 1));
+  choices.forEach((name, choice) => {
+    const button = element("button", { type: "button", "aria-pressed": String(choice === current) }, name);
     button.addEventListener("click", () => {
       choose(choice);
       /** @type {HTMLElement | null} */ (document.querySelector(`[aria-label="${label}"] [aria-pressed="true"]`))?.focus();
     });
     row.append(button);
-  }
+  });
   return row;
 }
 

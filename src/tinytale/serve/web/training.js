@@ -1,8 +1,10 @@
-// Training: the curves of a run, as they grow.
+// Training: the curves of a run as they grow, and what it told on the way.
 // @ts-check
 
-import { metrics } from "./api.js";
+import { metrics, samples } from "./api.js";
 import { element } from "./look.js";
+import { modelPicker } from "./parts.js";
+import { showTold } from "./told.js";
 
 const EVERY = 2000; // milliseconds between two looks at a running run
 const SVG = "http://www.w3.org/2000/svg";
@@ -21,29 +23,32 @@ export function showTraining(root, page, settings) {
     root.append(element("p", {}, "No run is served here: give `tinytale serve` a run folder, and its curves appear."));
     return;
   }
-  const run = /** @type {HTMLSelectElement} */ (element("select", { id: "run" }));
-  for (const one of runs) run.append(element("option", { value: one.id }, one.id));
-  if (runs.some((one) => one.id === settings.get("model"))) run.value = String(settings.get("model"));
+  const run = modelPicker(runs, "run", settings.get("model"));
   const figure = element("figure", { class: "curves" });
-  root.append(element("div", { class: "buttons" }, element("label", { for: "run" }, "Run"), run), figure);
+  const told = element("section", { class: "told", "aria-label": "What it told on the way" });
+  root.append(element("div", { class: "buttons" }, element("label", { for: "run" }, "Run"), run), figure, told);
 
   let stopped = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   /** @type {import("./api.js").Metric[]} */
   let all = [];
-  let next = 0;
+  /** @type {ReturnType<typeof showTold>} */
+  let shown;
+
+  function draw() {
+    if (all.length) figure.replaceChildren(chart(all, shown.step()), element("figcaption", { class: "quiet" }, summary(all)));
+  }
 
   async function follow() {
     const name = run.value;
     try {
-      const answer = await metrics(name, next);
+      const [curve, stories] = await Promise.all([metrics(name, all.length), samples(name, shown.count())]);
       if (stopped || name !== run.value) return;
-      next = answer.next;
-      if (answer.metrics.length) {
-        all = all.concat(answer.metrics);
-        figure.replaceChildren(chart(all), element("figcaption", { class: "quiet" }, summary(all)));
-      }
+      if (curve.next < all.length || stories.next < shown.count()) return begin(); // the run was begun anew
+      all = all.concat(curve.metrics);
+      shown.add(stories.samples);
+      if (curve.metrics.length || stories.samples.length) draw();
       page.say("");
     } catch (error) {
       page.say(`The run cannot be read: ${error instanceof Error ? error.message : error}`);
@@ -54,8 +59,8 @@ export function showTraining(root, page, settings) {
   function begin() {
     clearTimeout(timer);
     all = [];
-    next = 0;
     figure.replaceChildren();
+    shown = showTold(told, draw);
     follow();
   }
   run.addEventListener("change", begin);
@@ -80,8 +85,9 @@ function summary(all) {
 /**
  * Loss of the training steps (faint, and smoothed) and of the dev split, over steps.
  * @param {import("./api.js").Metric[]} all
+ * @param {number | undefined} mark the step whose stories are shown
  */
-function chart(all) {
+function chart(all, mark) {
   const steps = all.flatMap((one) => (typeof one.loss === "number" ? [[one.step, one.loss]] : []));
   const dev = all.flatMap((one) => (typeof one.dev_loss === "number" ? [[one.step, one.dev_loss]] : []));
   const values = [...steps.slice(Math.floor(steps.length / 10)), ...dev].map(([, loss]) => loss);
@@ -103,6 +109,7 @@ function chart(all) {
     picture.append(svg("text", { x: x(step), y: HEIGHT - 16, "text-anchor": anchor }, step.toLocaleString("en")));
   }
   const path = (/** @type {number[][]} */ points) => points.map(([step, loss]) => `${x(step).toFixed(1)},${y(loss).toFixed(1)}`).join(" ");
+  if (mark !== undefined) picture.append(svg("line", { class: "mark", x1: x(mark), x2: x(mark), y1: EDGE.top, y2: HEIGHT - EDGE.bottom }));
   picture.append(
     svg("polyline", { class: "faint", points: path(thinned(steps)) }),
     svg("polyline", { class: "smooth", points: path(thinned(smoothed(steps))) }),

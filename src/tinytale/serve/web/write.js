@@ -3,6 +3,7 @@
 
 import { write } from "./api.js";
 import { element } from "./look.js";
+import { button, message, modelPicker } from "./parts.js";
 
 const EXAMPLES = [
   "Once upon a time, there was a little fox who could not sleep.",
@@ -111,27 +112,13 @@ export function showWrite(root, page, settings) {
 }
 
 /**
- * @param {string} text
- * @param {string} kind
- * @param {() => void} act
- */
-function button(text, kind, act) {
-  const made = element("button", { type: "button", class: kind }, text);
-  made.addEventListener("click", act);
-  return made;
-}
-
-/**
  * One model with its settings and its story. `mark` tells the settings of the second from those of the first.
  * @param {import("./app.js").Page} page
  * @param {URLSearchParams} settings
  * @param {string} mark
  */
 function column(page, settings, mark) {
-  const model = /** @type {HTMLSelectElement} */ (element("select", { id: `model${mark}` }));
-  for (const one of page.models) model.append(element("option", { value: one.id }, one.id));
-  const wanted = settings.get(`model${mark}`);
-  if (page.models.some((one) => one.id === wanted)) model.value = String(wanted);
+  const model = modelPicker(page.models, `model${mark}`, settings.get(`model${mark}`));
   const inputs = Object.entries(FIELDS).map(([name, { label, value, ...limits }]) => {
     const id = name + mark;
     const input = /** @type {HTMLInputElement} */ (element("input", { id, type: "number", ...limits }));
@@ -190,7 +177,7 @@ function column(page, settings, mark) {
         return "The story is told.";
       } catch (error) {
         if (signal.aborted) return "Stopped.";
-        story.append(element("p", { class: "error", role: "alert" }, error instanceof Error ? error.message : String(error)));
+        story.append(message(error));
         return "";
       } finally {
         story.removeAttribute("aria-busy");
