@@ -38,7 +38,7 @@ def url(start_server, model: Path, run: Path) -> str:
 
 def write(page: Page, prompt: str, length: int = 60) -> str:
     page.get_by_label("How the story begins").fill(prompt)
-    page.get_by_label("Length, in tokens").first.fill(str(length))
+    page.get_by_label("Max tokens").first.fill(str(length))
     page.get_by_role("button", name="Write", exact=True).click()
     expect(page.get_by_role("status")).to_contain_text("The story is told.", timeout=30_000)
     return page.locator(".story").first.inner_text()
@@ -86,7 +86,7 @@ def test_two_models_write_side_by_side_and_a_link_brings_it_back(open_page: Open
 
 def test_what_the_server_refuses_is_said(open_page: Open, url: str):
     page = open_page(url)
-    page.get_by_label("Length, in tokens").fill("1000")
+    page.get_by_label("Max tokens").fill("1000")
     with page.expect_response("**/v1/completions") as answer:
         page.get_by_role("button", name="Write", exact=True).click()
     assert answer.value.status == 400

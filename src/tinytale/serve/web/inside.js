@@ -25,15 +25,19 @@ export function showInside(root, page, settings) {
     text,
     element("div", { class: "buttons" }, element("label", { for: "model" }, "Model"), model, start),
   );
+  let asked = 0;
   async function read() {
+    const mine = ++asked;
     page.say("Reading…");
     try {
-      showLook(seen, await look(model.value, text.value));
-      page.say("");
+      const answer = await look(model.value, text.value);
+      if (mine !== asked) return;
+      showLook(seen, answer);
     } catch (error) {
+      if (mine !== asked) return;
       seen.replaceChildren(message(error));
-      page.say("");
     }
+    page.say("");
   }
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -42,4 +46,5 @@ export function showInside(root, page, settings) {
   });
   root.append(form, seen);
   read();
+  return () => void (asked = -1);
 }

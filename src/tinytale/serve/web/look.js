@@ -6,6 +6,10 @@
 /** @typedef {{id: number, text: string, bits: number | null, candidates: Guess[], lens: Guess[]}} Token */
 /** @typedef {{layers: number, heads: number, tokens: Token[], attention: string[][]}} Look */
 
+const MATRIX = 640; // pixels that the attention matrix and its labels may take
+const LABEL = 90; // pixels for the label that ends the last row
+const LARGEST_CELL = 32;
+const SMALLEST_LABEL = 9; // pixels; smaller ones could not be read
 const MOST_BITS = 12; // from here on, a surprise is painted at full strength
 
 /**
@@ -83,7 +87,7 @@ export function showLook(root, look) {
     });
     story.setAttribute("aria-activedescendant", spans[state.token].id);
     detail.replaceChildren(...tokenDetail(look, state.token));
-    attention.replaceChildren(...attentionPanel(look, state, weights, draw));
+    attention.replaceChildren(...attentionPanel(look, state, weights, draw, select, attention.clientWidth));
   }
 
   story.addEventListener("click", (event) => {
@@ -99,7 +103,7 @@ export function showLook(root, look) {
     spans[state.token].scrollIntoView({ block: "nearest" });
   });
   root.replaceChildren(
-    element("div", { class: "look" }, element("div", { class: "look-main" }, legend(), story, attention), detail),
+    element("div", { class: "look" }, element("div", {}, legend(), story), detail, attention),
   );
   draw();
 }
@@ -195,11 +199,13 @@ function weightsOf(look, layer, head) {
  * @param {{token: number, layer: number, head: number, matrix: boolean}} state
  * @param {(query: number, key: number) => number} weights
  * @param {() => void} draw
+ * @param {(place: number) => void} select
+ * @param {number} width pixels that there are
  */
-function attentionPanel(look, state, weights, draw) {
+function attentionPanel(look, state, weights, draw, select, width) {
   const layers = picker("Layer", numbers(look.layers), state.layer, (layer) => ((state.layer = layer), draw()));
   const heads = picker("Head", ["all", ...numbers(look.heads)], state.head + 1, (head) => ((state.head = head - 1), draw()));
-  const canvas = matrix(look, state, weights);
+  const canvas = matrix(look, state, weights, select, Math.min(MATRIX, width || MATRIX));
   return [element("h2", {}, "Attention"), element("div", { class: "look-pickers" }, layers, heads), canvas];
 }
 
@@ -227,29 +233,45 @@ export function picker(label, choices, current, choose) {
 }
 
 /**
- * Who looks at whom: a row for each position, a column for each that it may look at; the chosen row is marked.
+ * Who looks at whom: a row for each position, a column for each that it may look at. The chosen row is framed; where
+ * there is room, each row ends with its token.
  * @param {Look} look
  * @param {{token: number}} state
  * @param {(query: number, key: number) => number} weights
+ * @param {(place: number) => void} select
+ * @param {number} width
  */
-function matrix(look, state, weights) {
+function matrix(look, state, weights, select, width) {
   const size = look.tokens.length;
-  const cell = Math.max(1, Math.floor(480 / size));
+  const room = (width - LABEL) / size >= SMALLEST_LABEL ? LABEL : 0;
+  const cell = Math.max(1, Math.min(LARGEST_CELL, Math.floor((width - 2 - room) / size)));
   const canvas = /** @type {HTMLCanvasElement} */ (element("canvas", { class: "look-matrix", role: "img" }));
   canvas.setAttribute("aria-label", "Attention matrix: rows look at columns");
-  canvas.width = canvas.height = size * cell;
+  const sharp = Math.max(1, Math.round(devicePixelRatio));
+  canvas.width = (size * cell + room) * sharp;
+  canvas.height = size * cell * sharp;
+  canvas.style.width = `${size * cell + room}px`;
   const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  const ink = getComputedStyle(document.documentElement).getPropertyValue("--look-ink").trim() || "#33658a";
+  const colour = (/** @type {string} */ name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  pen.scale(sharp, sharp);
+  pen.fillStyle = colour("--look-ink");
   for (let query = 0; query < size; query++) {
     for (let key = 0; key <= query; key++) {
       pen.globalAlpha = Math.sqrt(weights(query, key)); // a square root, or only the largest would be seen
-      pen.fillStyle = ink;
       pen.fillRect(key * cell, query * cell, cell, cell);
     }
   }
   pen.globalAlpha = 1;
-  pen.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--accent").trim() || "#b4532a";
-  pen.lineWidth = Math.max(1, cell / 4);
+  pen.textBaseline = "middle";
+  for (let place = 0; room && place < size; place++) {
+    const chosen = place === state.token;
+    pen.fillStyle = colour(chosen ? "--accent" : "--quiet");
+    pen.font = `${chosen ? "bold " : ""}${Math.min(13, cell)}px system-ui, sans-serif`;
+    pen.fillText(visible(look.tokens[place].text), (place + 1) * cell + 5, (place + 0.5) * cell + 1);
+  }
+  pen.strokeStyle = colour("--accent");
+  pen.lineWidth = Math.max(1, Math.min(3, cell / 4));
   pen.strokeRect(0, state.token * cell, (state.token + 1) * cell, cell);
+  canvas.addEventListener("click", (event) => select(Math.floor((event.offsetY / canvas.clientHeight) * size)));
   return element("figure", {}, canvas, element("figcaption", { class: "quiet" }, "Each row is a token and shows which earlier ones it takes from; the chosen one is framed."));
 }

@@ -5,7 +5,7 @@ import { split } from "./api.js";
 import { element, picker, visible } from "./look.js";
 import { message, modelPicker } from "./parts.js";
 
-const TEXT = "Tom’s café has 12 éclairs and 1,000 cakes!\n\n\tUnbelievable: “🦊” costs a lot of tokens.";
+const TEXT = "Tom’s café has 12 éclairs and 1,000 cakes!\n\n\tUnbelievable: ♥ costs three tokens.";
 const PAUSE = 200; // milliseconds of rest in typing before the text is split
 
 /**
@@ -62,6 +62,7 @@ export function showTokens(root, page, settings) {
     element("div", { class: "buttons" }, element("label", { for: "model" }, "Tokenizer of"), model, below),
     counts,
     list,
+    element("p", { class: "quiet" }, "A character that takes several tokens is shown as their bytes, underlined in the other colour."),
   );
   draw();
   read();

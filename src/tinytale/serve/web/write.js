@@ -16,7 +16,7 @@ const EXAMPLES = [
 const FIELDS = {
   temperature: { label: "Temperature", min: "0.1", max: "2", step: "0.05", value: "0.8" },
   top_p: { label: "Top-p", min: "0.05", max: "1", step: "0.05", value: "1" },
-  max_tokens: { label: "Length, in tokens", min: "1", step: "1", value: "", placeholder: "as it ends" },
+  max_tokens: { label: "Max tokens", min: "1", step: "1", value: "", placeholder: "as it ends" },
   seed: { label: "Seed", min: "0", max: "999999999", step: "1", value: "0" },
 };
 
@@ -26,7 +26,7 @@ const FIELDS = {
  * @param {URLSearchParams} settings
  */
 export function showWrite(root, page, settings) {
-  const prompt = /** @type {HTMLTextAreaElement} */ (element("textarea", { id: "prompt", rows: "3", spellcheck: "false" }));
+  const prompt = /** @type {HTMLTextAreaElement} */ (element("textarea", { id: "prompt", rows: "2", spellcheck: "false" }));
   prompt.value = settings.get("prompt") ?? EXAMPLES[0];
   const examples = element("div", { class: "examples", role: "group", "aria-label": "Examples" });
   for (const example of EXAMPLES) {
@@ -88,7 +88,7 @@ export function showWrite(root, page, settings) {
     stop.focus();
     page.say("Writing…");
     const endings = await Promise.all(columns.map((one) => one.tell(prompt.value, signal)));
-    page.say(endings.filter(Boolean).join(" "));
+    page.say([...new Set(endings)].join(" ").trim());
     setRunning(false);
     if (document.activeElement === document.body || document.activeElement === stop) again.focus();
     running = null;
