@@ -47,7 +47,7 @@ THEME = TerminalTheme(
 )  # fmt: skip
 TERMINAL = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; display: inline-block; background: #191b20; }}
-pre {{ margin: 0; padding: 18px 22px; color: #ece7de; font: 15px/1.25 "DejaVu Sans Mono", monospace; }}
+pre {{ margin: 0; padding: 18px 22px; color: #ece7de; font: 15px/1.165 "DejaVu Sans Mono", monospace; }}
 </style><pre>{code}</pre>"""
 
 
@@ -211,13 +211,13 @@ def terminal(browser: Browser, folder: Path, command: str, patience: int) -> byt
         shown = tmux("capture-pane", "-e", "-p", "-J").rstrip().removesuffix("$").rstrip()
     finally:
         tmux("kill-server")
-    return drawn(browser, f"$ {command}\n{shown}\n")
+    return drawn(browser, f"\x1b[1m$ {command}\x1b[0m\n{shown}")
 
 
 def drawn(browser: Browser, ansi: str) -> bytes:
     """Text with the terminal's colours, as Chromium draws it."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(Text.from_ansi(ansi), soft_wrap=False)
+    console.print(Text.from_ansi(ansi), end="")
     page = browser.new_page(device_scale_factor=1.25, viewport={"width": 100, "height": 100})
     page.set_content(console.export_html(theme=THEME, inline_styles=True, code_format=TERMINAL))
     picture = page.locator("body").screenshot()

@@ -5,6 +5,7 @@ import pytest
 
 from tinytale.data.tokenizer import load_tokenizer
 from tinytale.inspection.split import split_data
+from tinytale.serve.app import PAGE
 from tinytale.serve.page_routes import LONGEST_TEXT
 
 
@@ -36,3 +37,7 @@ def test_a_model_without_a_run_has_told_nothing(server, model: Path):
     answer = httpx2.get(f"{server.url}/api/samples", params={"model": str(model)})
     assert answer.json() == {"samples": [], "next": 0}
     assert httpx2.get(f"{server.url}/api/samples", params={"model": "other"}).status_code == 404
+
+
+def test_the_whole_page_is_small():
+    assert sum(path.stat().st_size for path in PAGE.values()) < 100_000

@@ -211,7 +211,7 @@ def test_text_is_never_run(open_page: Open, url: str):
 
 @pytest.mark.parametrize("view", ["write", "look", "tokens", "training"])
 def test_nothing_is_cut_off_on_a_phone_or_at_twice_the_size(open_page: Open, url: str, view: str):
-    for viewport in ({"width": 360, "height": 740}, {"width": 600, "height": 400}):
+    for viewport in ({"width": 320, "height": 640}, {"width": 600, "height": 400}):
         page = open_page(f"{url}/#{view}", viewport=viewport)
         page.wait_for_load_state("networkidle") if view != "training" else page.wait_for_selector("svg")
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
@@ -243,6 +243,25 @@ def test_colours_have_the_contrast_of_wcag_aa(open_page: Open, url: str, scheme:
         for paper in ("--paper", "--card"):
             assert page.evaluate(CONTRAST, [ink, paper]) >= 4.5, (ink, paper)
     assert page.evaluate(CONTRAST, ["--on-accent", "--accent"]) >= 4.5
+    assert min(page.evaluate(CONTRAST, ["--edge", paper]) for paper in ("--paper", "--card")) >= 3
+
+
+def test_nothing_blinks_for_whoever_wants_no_motion(open_page: Open, url: str):
+    moves = "getComputedStyle(document.querySelector('.story'), '::after').animationName"
+    for motion, name in (("no-preference", "blink"), ("reduce", "none")):
+        page = open_page(url, reduced_motion=motion)
+        page.locator(".story").evaluate("story => story.setAttribute('aria-busy', 'true')")
+        assert page.evaluate(moves) == name
+
+
+def test_what_is_pressed_in_the_matrix_is_opened(open_page: Open, url: str):
+    page = open_page(f"{url}/#look")
+    canvas = page.locator("canvas")
+    expect(canvas).to_be_visible()
+    box, count = canvas.bounding_box(), page.get_by_role("option").count()
+    assert box
+    canvas.click(position={"x": 3, "y": box["height"] * 5.5 / count})
+    expect(page.locator(".look-detail")).to_contain_text("position 5")
 
 
 def test_the_keyboard_alone_is_enough_to_write(open_page: Open, url: str):

@@ -113,7 +113,7 @@ function chart(all, width, mark) {
       svg("text", { x: EDGE.left - 8, y: y(loss) + 4, "text-anchor": "end" }, loss.toFixed(decimals)),
     );
   }
-  for (const step of ticks(0, last, Math.floor(width / 90)).filter((step) => step <= last && Number.isInteger(step))) {
+  for (const step of ticks(0, last, Math.floor(width / 80)).filter((step) => step <= last && Number.isInteger(step))) {
     picture.append(svg("text", { x: x(step), y: HEIGHT - 12, "text-anchor": step > 0.97 * last ? "end" : "middle" }, step.toLocaleString("en")));
   }
   if (mark !== undefined) picture.append(svg("line", { class: "mark", x1: x(mark), x2: x(mark), y1: EDGE.top, y2: HEIGHT - EDGE.bottom }));
