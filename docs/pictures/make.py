@@ -21,9 +21,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
@@ -32,7 +33,12 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 LARGEST, TOGETHER = 200_000, 1_500_000
 """Bytes: of a picture, and of all."""
-DESK, PHONE = {"width": 1200, "height": 860}, {"width": 390, "height": 844}
+DESK, PHONE = ViewportSize(width=1200, height=860), ViewportSize(width=390, height=844)
+KINDS: dict[str, tuple[ViewportSize, Literal["light", "dark"]]] = {
+    "light": (DESK, "light"),
+    "dark": (DESK, "dark"),
+    "phone": (PHONE, "light"),
+}
 COLUMNS, ROWS = 92, 34
 """Of the terminal."""
 PROMPT = "Once upon a time, there was a little fox who could not sleep."
@@ -53,7 +59,7 @@ pre {{ margin: 0; padding: 18px 22px; color: #ece7de; font: 15px/1.165 "DejaVu S
 
 def main() -> None:
     """Make all pictures, and say how large they are."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = argparse.ArgumentParser(description="Make the pictures of docs/pictures anew.")
     options.add_argument("run", type=Path)
     options.add_argument("--dataset", type=Path, required=True)
     options.add_argument("--only", default="", help="only pictures whose name begins so")
@@ -74,6 +80,8 @@ def main() -> None:
         for name, (command, patience) in COMMANDS.items():
             if name.startswith(asked.only):
                 save(name, terminal(browser, Path(folder), command, patience))
+        if "figure-look".startswith(asked.only):
+            save("figure-look", figure(Path(folder)))
     pictures = sorted(HERE.glob("*.png"))
     sizes = {picture.name: picture.stat().st_size for picture in pictures}
     for name, size in sizes.items():
@@ -155,7 +163,7 @@ VIEWS = {"write": write, "compare": compare, "look": look, "tokens": tokens, "tr
 def take_page(browser: Browser, url: str, only: str) -> None:
     """Every view in light, in dark, and on a phone."""
     for name, act in VIEWS.items():
-        for kind, viewport, scheme in (("light", DESK, "light"), ("dark", DESK, "dark"), ("phone", PHONE, "light")):
+        for kind, (viewport, scheme) in KINDS.items():
             if not f"page-{name}-{kind}".startswith(only):
                 continue
             view = "write" if name == "compare" else name
@@ -223,6 +231,13 @@ def drawn(browser: Browser, ansi: str) -> bytes:
     picture = page.locator("body").screenshot()
     page.close()
     return picture
+
+
+def figure(folder: Path) -> bytes:
+    """What `tinytale inspect --png` draws."""
+    command = [sys.executable, "-m", "tinytale", "inspect", "small", TEXT, "--png", "look.png"]
+    subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=True)
+    return (folder / "look.png").read_bytes()
 
 
 def save(name: str, png: bytes) -> None:
