@@ -82,6 +82,7 @@ def trainer(dataset: Path) -> Callable[..., "Trainer"]:
     from tinytale.data.tokenizer import load_tokenizer
     from tinytale.runs import RunFolder
     from tinytale.training.material import gather
+    from tinytale.training.samples import Tell
     from tinytale.training.trainer import Trainer, resume
 
     manifest, tokenizer = Manifest.load(dataset), load_tokenizer(dataset)
@@ -91,7 +92,7 @@ def trainer(dataset: Path) -> Callable[..., "Trainer"]:
         def evaluated(self, step: int, loss: float, bits_per_byte: float, best_step: int) -> None: ...
         def note(self, text: str) -> None: ...
 
-    def make(folder: Path, **changes: dict) -> Trainer:
+    def make(folder: Path, tell: Tell | None = None, **changes: dict) -> Trainer:
         defaults = {"model": TINY_MODEL | {"vocab_size": 300}, "data": {"batch_size": 4}, "run": TINY_RUN}
         config = override(override(TrainConfig(), defaults), changes)
         material = gather(config, dataset, manifest)
@@ -101,7 +102,7 @@ def trainer(dataset: Path) -> Callable[..., "Trainer"]:
         lengths = tokenizer.byte_lengths()
         end = tokenizer.end_of_text
         return Trainer(
-            run, material.state, material.batches, material.dev_tokens_N, lengths, tokenizer_json, end, Silent()
+            run, material.state, material.batches, material.dev_tokens_N, lengths, tokenizer_json, end, Silent(), tell
         )
 
     return make

@@ -53,6 +53,7 @@ BAD_FIELDS = [
     (RunConfig, "seed", -1),
     (RunConfig, "evaluate_every", 0),
     (RunConfig, "evaluate_tokens", -1),
+    (RunConfig, "sample_every", -1),
     (RunConfig, "checkpoint_seconds", -1.0),
     (RunConfig, "keep_checkpoints", 0),
 ]

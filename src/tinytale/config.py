@@ -193,6 +193,8 @@ class RunConfig:
     """Steps between evaluations on the dev split; the last step is always evaluated."""
     evaluate_tokens: int = 131_072
     """Tokens of the dev split in each of these evaluations; 0 means all."""
+    sample_every: int = 1
+    """Let the model tell a few short stories at every so many-th of these evaluations, for samples.jsonl; 0: never."""
     checkpoint_seconds: float = 60.0
     """A checkpoint is written at the first step after this many seconds, and at every evaluation."""
     keep_checkpoints: int = 2
@@ -210,6 +212,7 @@ class RunConfig:
         _require(self.allocator in ("tuned", "default"), self, "allocator", "'tuned' or 'default'")
         _require(self.evaluate_every >= 1, self, "evaluate_every", "a whole number of at least 1")
         _require(self.evaluate_tokens >= 0, self, "evaluate_tokens", "a whole number of at least 0")
+        _require(self.sample_every >= 0, self, "sample_every", "a whole number of at least 0")
         _require(self.checkpoint_seconds >= 0, self, "checkpoint_seconds", "a number of at least 0")
         _require(self.keep_checkpoints >= 1, self, "keep_checkpoints", "a whole number of at least 1")
 

@@ -46,8 +46,13 @@ class RunFolder:
         return self.path / "evaluation"
 
     @property
+    def course_samples(self) -> Path:
+        """One JSON object a line: the short stories that the model told at an evaluation, while it trained."""
+        return self.path / "samples.jsonl"
+
+    @property
     def samples(self) -> Path:
-        """Stories that the model told, with their settings."""
+        """Stories that the finished model told, with their settings."""
         return self.path / "samples.json"
 
     def checkpoint(self, step: int) -> Path:

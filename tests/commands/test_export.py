@@ -42,6 +42,7 @@ def test_an_export_is_the_run_without_checkpoints_and_paths(tale, run: Path, dat
     assert set(contents(out)) == {
         "config.toml",
         "metrics.jsonl",
+        "samples.jsonl",
         results,
         results.replace(".json", "-test.safetensors"),
         *(
@@ -61,7 +62,8 @@ def test_an_export_is_the_run_without_checkpoints_and_paths(tale, run: Path, dat
     config, before = (TrainConfig.from_toml(folder / "config.toml") for folder in (out, run))
     assert config.data.folder == dataset.name and config.data.digest == before.data.digest != ""
     assert (config.model, config.optimiser, config.run) == (before.model, before.optimiser, before.run)
-    assert (out / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        assert (out / name).read_bytes() == (run / name).read_bytes()
     scored, kept = (json.loads((folder / results).read_text())["test"] for folder in (run, out))
     assert kept == scored | {"data": dataset.name}
 

@@ -20,6 +20,9 @@ def test_a_text_is_looked_at_in_every_form(tale, model: Path, tmp_path: Path):
     said = tale("inspect", model, "The cat.", "--html", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert said.code == 0 and json.dumps(data["attention"]) in page and "2 layers" in page
+    figure = tmp_path / "figure.png"
+    said = tale("inspect", model, "The cat.", "--png", figure)
+    assert said.code == 0 and figure.read_bytes().startswith(b"\x89PNG") and "expected" not in said.err
     table = tale("inspect", model, "The cat.").err
     assert "expected" in table and f"{data['tokens'][1]['bits']:.1f}" in table
 
@@ -29,3 +32,4 @@ def test_what_cannot_be_looked_at_is_refused(tale, model: Path, tmp_path: Path):
     long = tale("inspect", model, "a long story " * 30)
     assert long.code == 2 and "but the model's context is 16" in long.err
     assert tale("inspect", model, "The", "--html", tmp_path).code == 2
+    assert "name a file for the figure" in tale("inspect", model, "The", "--png", tmp_path).err

@@ -38,7 +38,7 @@ def test_a_run_is_begun_interrupted_in_length_and_resumed(tale, dataset: Path, o
     resumed = tale("train", dataset, "--out", out, "--resume", "--max-steps=5")
     assert resumed.code == 0 and "going on from step 3" in resumed.err
     names = {path.name for path in out.iterdir()}
-    assert names == {"config.toml", "metrics.jsonl", "checkpoints", "latest", "best", "model"}
+    assert names == {"config.toml", "metrics.jsonl", "samples.jsonl", "checkpoints", "latest", "best", "model"}
     assert {path.name for path in (out / "model").iterdir()} == {
         "config.json",
         "model.safetensors",

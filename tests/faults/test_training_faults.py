@@ -25,13 +25,14 @@ CHECKPOINT_FILES = ("model.safetensors", "optimiser.safetensors", "state.json")
 
 
 def outcome(folder: Path) -> tuple:
-    """What must be equal at the end of two runs: tensors, the published model, and all metrics but the time."""
+    """What must be equal at the end of two runs: tensors, the published model, what was told, metrics but the time."""
     run = RunFolder(folder)
     metrics = [{key: value for key, value in entry.items() if key != "seconds"} for entry in read_metrics(run.metrics)]
     latest, best = run.pointer("latest"), run.pointer("best")
     assert latest is not None and best is not None
     tensors = [(run.checkpoint(latest) / name).read_bytes() for name in CHECKPOINT_FILES[:2]]
-    return latest, best, metrics, tensors, (run.model / "model.safetensors").read_bytes()
+    told = run.course_samples.read_bytes() if run.course_samples.is_file() else b""
+    return latest, best, metrics, tensors, told, (run.model / "model.safetensors").read_bytes()
 
 
 def newest_is_whole(run: RunFolder) -> None:

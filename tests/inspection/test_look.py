@@ -9,6 +9,7 @@ from tinytale.data.tokenizer import Tokenizer, load_tokenizer
 from tinytale.errors import UsageError
 from tinytale.inspection.look import look
 from tinytale.inspection.page_data import packed, page_data, token_text
+from tinytale.inspection.split import split_data
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
 
@@ -93,3 +94,12 @@ def test_the_data_of_a_page(tokenizer: Tokenizer):
 def test_part_of_a_character_is_shown_as_bytes(tokenizer: Tokenizer):
     parts = [token_text(tokenizer, token) for token in tokenizer.encode("é")]
     assert parts == ["\\xc3", "\\xa9"] or parts == ["é"]
+
+
+def test_the_split_of_a_text(tokenizer: Tokenizer):
+    text = "Once é <|endoftext|>\n"
+    data = split_data(tokenizer, text)
+    assert [token["id"] for token in data["tokens"]] == tokenizer.encode(text)
+    assert bytes.fromhex("".join(token["bytes"] for token in data["tokens"])).decode() == text
+    assert (data["characters"], data["bytes"], data["vocabulary"]) == (len(text), len(text) + 1, 300)
+    assert split_data(tokenizer, "") == {"tokens": [], "characters": 0, "bytes": 0, "vocabulary": 300}

@@ -1,19 +1,20 @@
 """`tinytale inspect`: look inside a model while it reads a text."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from tinytale.commands.options import load_weights, print_json
 from tinytale.console import console
-from tinytale.errors import UsageError
-from tinytale.files import write_text
+from tinytale.errors import TaleError, UsageError
+from tinytale.files import write_bytes, write_text
 from tinytale.runs import find_folder, model_folder
 
 
-def inspect(folder: str, text: str, *, html: Path | None = None, json: bool = False) -> None:
+def inspect(folder: str, text: str, *, html: Path | None = None, png: Path | None = None, json: bool = False) -> None:
     """Look inside: what surprised the model in a text, what it expected, what each layer would have said, and where
     each attention head looked.
 
-    The numbers are of the textbook path. Without --html, a table of the tokens is printed.
+    The numbers are of the textbook path. Without --html or --png, a table of the tokens is printed.
 
     Parameters
     ----------
@@ -23,13 +24,18 @@ def inspect(folder: str, text: str, *, html: Path | None = None, json: bool = Fa
         What the model reads, from the beginning of a story.
     html
         Write a page with everything, one file that needs nothing else.
+    png
+        Draw a figure, for a lecture or a report.
     json
         Print all numbers as one JSON object.
     """
     if not text:
         raise UsageError("there is no text; give some words of a story")
-    if html and html.is_dir():
-        raise UsageError(f"{html} is a folder; name a file for the page")
+    for file, what in ((html, "page"), (png, "figure")):
+        if file and file.is_dir():
+            raise UsageError(f"{file} is a folder; name a file for the {what}")
+    if png and not find_spec("matplotlib"):
+        raise TaleError("matplotlib is not installed, which --png needs; install it: pip install 'tinytale[report]'")
     weights = model_folder(find_folder(folder))
 
     from tinytale.inspection.page_data import page_data
@@ -38,14 +44,18 @@ def inspect(folder: str, text: str, *, html: Path | None = None, json: bool = Fa
 
     model, tokenizer = load_weights(weights, "cpu", kernels="textbook")
     data = page_data(model, tokenizer, [tokenizer.end_of_text, *tokenizer.encode(text)])
+    note = f"{folder}: {model.config.layers} layers, {model.config.heads} heads, {model.parameter_count():,} weights"
     if html:
-        note = (
-            f"{folder}: {model.config.layers} layers, {model.config.heads} heads, {model.parameter_count():,} weights"
-        )
         write_text(html, look_page(data, "Look inside", note))
+    if png:
+        from tinytale.report.look_figure import look_figure
+
+        write_bytes(png, look_figure(data, "Look inside", note))
     if json:
         print_json(data)
-    elif not html:
+    elif not (html or png):
         console.print(look_table(data))
     if html:
         console.print(f"Written to {html}; open it in a browser")
+    if png:
+        console.print(f"Drawn in {png}")

@@ -34,6 +34,7 @@ MAY_CHANGE_ON_RESUME = {
     "run.max_steps",
     "run.evaluate_every",
     "run.evaluate_tokens",
+    "run.sample_every",
     "run.allocator",
     "optimiser.decay_fraction",
     "run.checkpoint_seconds",
@@ -171,6 +172,7 @@ def _train_together(
     tokenizer: "Tokenizer",
     rehearse: Callable[..., int] | None,
 ) -> int:
+    from tinytale.generation.short_stories import short_stories
     from tinytale.training.checkpoint import refuse_other_architecture
     from tinytale.training.display import ConsoleDisplay, NoDisplay
     from tinytale.training.interrupt import Interrupt, exit_code
@@ -209,6 +211,7 @@ def _train_together(
             (source / "tokenizer.json").read_bytes(),
             tokenizer.end_of_text,
             display,
+            tell=lambda model: short_stories(model, tokenizer),
         )
         stopped = trainer.train(interrupt)
         ranks.wait()

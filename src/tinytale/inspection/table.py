@@ -32,6 +32,6 @@ def visible(text: str) -> str:
 
 
 def shade(bits: float) -> str:
-    """From no colour to red."""
+    """From no colour to red, white letters on it; they can be read on terminals of any colour."""
     strength = min(1.0, bits / MOST_BITS)
-    return f"on #{int(255 * strength):02x}0000" if strength > 1 / 4 else ""
+    return f"white on #{int(190 * strength):02x}0000" if strength > 1 / 4 else ""

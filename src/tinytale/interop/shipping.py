@@ -54,6 +54,8 @@ def ship(
         write_text(shipped.config, _without_paths(run).to_toml())
         if run.metrics.is_file():
             write_bytes(shipped.metrics, run.metrics.read_bytes())
+        if run.course_samples.is_file():
+            write_bytes(shipped.course_samples, run.course_samples.read_bytes())
         left_out = _copy_results(run, shipped)
         write_text(shipped.model / CARD, card(shipped))
         _move(partial, out, replaced)
@@ -100,7 +102,7 @@ def _move(partial: Path, out: Path, replaced: Path) -> None:
 
 def _is_shipped_run(folder: Path) -> bool:
     run = RunFolder(folder)
-    known = {run.config, run.metrics, run.model, run.evaluation, run.samples}
+    known = {run.config, run.metrics, run.model, run.evaluation, run.samples, run.course_samples}
     return set(folder.iterdir()) <= known and (run.model / CARD).is_file()
 
 

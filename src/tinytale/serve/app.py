@@ -24,6 +24,7 @@ from tinytale.model.gpt2 import GPT2
 from tinytale.runs import RunFolder, model_folder
 from tinytale.serve.answers import Answer, Telling
 from tinytale.serve.look_page import WEB
+from tinytale.serve.page_routes import page_routes
 from tinytale.serve.scheduler import ClosingError, Job, QueueFullError, Scheduler
 from tinytale.serve.schema import ChatRequest, CompletionRequest, LookRequest, error_body
 from tinytale.training.metrics import read_metrics
@@ -128,6 +129,8 @@ def make_app(models: dict[str, Served]) -> FastAPI:
         run = named(model).run
         found = await asyncio.to_thread(lambda: list(read_metrics(run.metrics))) if run else []
         return {"metrics": found[max(0, start) :], "next": len(found)}
+
+    app.include_router(page_routes(named, body_of))
 
     @app.get("/")
     @app.get("/{name}")

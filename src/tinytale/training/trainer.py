@@ -23,6 +23,7 @@ from tinytale.training.interrupt import Interrupt
 from tinytale.training.loop import BatchSource, StepRecord, TrainState, dev_loss, training_steps
 from tinytale.training.metrics import MetricsWriter
 from tinytale.training.rollback import MOST_SKIPS_IN_A_ROW, roll_back
+from tinytale.training.samples import Tell, samples_writer, stories_of, telling_is_due
 
 
 class Trainer:
@@ -39,6 +40,7 @@ class Trainer:
         tokenizer_json: the tokenizer's file, published with the model.
         end_of_text: id of the token that begins and ends every story.
         display: who shows it.
+        tell: lets the model tell some short stories at evaluations; without it none are told.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class Trainer:
         tokenizer_json: bytes,
         end_of_text: int,
         display: Display,
+        tell: Tell | None = None,
     ):
         self.run, self.state, self.batches, self.display = run, state, batches, display
         self.dev_tokens = dev_tokens
         self.dev_bytes = int(bytes_per_token[np.asarray(dev_tokens[1:], dtype=np.int64)].sum())
         self.tokenizer_json, self.end_of_text = tokenizer_json, end_of_text
+        self.tell = tell
 
     def train(self, interrupt: Interrupt, clock: Callable[[], float] = time.monotonic) -> int:
         """Go on from `state` to its last step, or until `interrupt`; either way the last step has a checkpoint.
@@ -65,9 +69,9 @@ class Trainer:
         state, progress = self.state, self.state.progress
         started = last_saved = clock()
         seconds_before = progress.seconds
-        with self._metrics() as metrics:
+        with self._metrics() as metrics, self._samples() as samples:
             if self._evaluation_is_due():  # a signal had cut it short
-                self._evaluate(metrics, interrupt)
+                self._evaluate(metrics, samples, interrupt)
                 self._save()
                 if stopped := self._stopped(interrupt):
                     return stopped
@@ -83,7 +87,7 @@ class Trainer:
                 if lost:
                     self._roll_back(metrics)
                 if due:
-                    self._evaluate(metrics, interrupt)
+                    self._evaluate(metrics, samples, interrupt)
                 stopped = self._stopped(interrupt)
                 if due or stopped or clock() - last_saved >= state.config.run.checkpoint_seconds:
                     self._log(metrics, late)
@@ -99,6 +103,12 @@ class Trainer:
         if not self.state.ranks.main:
             return nullcontext()
         return MetricsWriter(self.run.metrics, progress.step, progress.evaluated_step)
+
+    def _samples(self) -> AbstractContextManager[MetricsWriter | None]:
+        if not self.state.ranks.main:
+            return nullcontext()
+        telling = self.tell is not None and self.state.config.run.sample_every > 0
+        return samples_writer(self.run, self.state.progress, telling)
 
     def _stopped(self, interrupt: Interrupt) -> int:
         """The signal that any rank has received. One that comes after this waits for the next step."""
@@ -138,8 +148,8 @@ class Trainer:
             " with half the learning rate"
         )
 
-    def _evaluate(self, metrics: MetricsWriter | None, interrupt: Interrupt) -> None:
-        """Score the dev split; a signal cuts it short, and then it is still due.
+    def _evaluate(self, metrics: MetricsWriter | None, samples: MetricsWriter | None, interrupt: Interrupt) -> None:
+        """Score the dev split, and let the same weights tell; a signal cuts the score short, and then it is still due.
 
         Weights whose updates are being refused are not called the best: a rollback would come back to them.
         """
@@ -148,8 +158,10 @@ class Trainer:
         progress = self.state.progress
         with self.state.optimiser.averaged():
             score = dev_loss(self.state, self.dev_tokens, stop=lambda: interrupt.signal_number is not None)
-        if score is None:
-            return
+            if score is None:
+                return
+            if samples and math.isfinite(score.nats):
+                self._let_tell(samples)
         progress.evaluated_step = progress.step
         bits_per_byte = score.nats / math.log(2) / self.dev_bytes
         finite = math.isfinite(score.nats)
@@ -166,6 +178,17 @@ class Trainer:
         if trusted and (progress.best_loss is None or score.per_token < progress.best_loss):
             progress.best_loss, progress.best_step = score.per_token, progress.step
         self.display.evaluated(progress.step, score.per_token, bits_per_byte, progress.best_step)
+
+    def _let_tell(self, samples: MetricsWriter) -> None:
+        config, step = self.state.config, self.state.progress.step
+        if self.tell is None or not telling_is_due(config.run, step, self.state.max_steps):
+            return
+        told = stories_of(self.tell, self.state.model)
+        if isinstance(told, str):
+            self.display.note(f"step {step}: no story could be told ({told})")
+            return
+        stories = [{"prompt": prompt, "text": text} for prompt, text in told]
+        samples.write({"step": step, "tokens": step * config.tokens_per_step, "stories": stories})
 
     def _save(self) -> None:
         """`latest` moves last: after a kill anywhere before, the run goes on from where it pointed till then.

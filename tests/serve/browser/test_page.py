@@ -12,11 +12,17 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="session")
 def run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder of the tiny model, with metrics that are still growing."""
+    """A run folder of the tiny model, with metrics and stories that are still growing."""
     folder = tmp_path_factory.mktemp("runs") / "growing"
     shutil.copytree(model, folder / "model")
     (folder / "metrics.jsonl").write_text("".join(line(step) for step in range(1, 40)))
+    (folder / "samples.jsonl").write_text("".join(told(step) for step in (10, 20, 30)))
     return folder
+
+
+def told(step: int) -> str:
+    stories = [{"prompt": "Once", "text": f" told at {step}"}, {"prompt": "", "text": "<b>A</b> fox."}]
+    return json.dumps({"step": step, "tokens": 64 * step, "stories": stories}) + "\n"
 
 
 def line(step: int) -> str:
@@ -32,7 +38,7 @@ def url(start_server, model: Path, run: Path) -> str:
 
 def write(page: Page, prompt: str, length: int = 60) -> str:
     page.get_by_label("How the story begins").fill(prompt)
-    page.get_by_label("Length, in tokens").first.fill(str(length))
+    page.get_by_label("Max tokens").first.fill(str(length))
     page.get_by_role("button", name="Write", exact=True).click()
     expect(page.get_by_role("status")).to_contain_text("The story is told.", timeout=30_000)
     return page.locator(".story").first.inner_text()
@@ -80,7 +86,7 @@ def test_two_models_write_side_by_side_and_a_link_brings_it_back(open_page: Open
 
 def test_what_the_server_refuses_is_said(open_page: Open, url: str):
     page = open_page(url)
-    page.get_by_label("Length, in tokens").fill("1000")
+    page.get_by_label("Max tokens").fill("1000")
     with page.expect_response("**/v1/completions") as answer:
         page.get_by_role("button", name="Write", exact=True).click()
     assert answer.value.status == 400
@@ -128,6 +134,43 @@ def test_the_curves_of_a_run_grow(open_page: Open, url: str, run: Path):
     assert page.locator("svg circle").count() == 4
 
 
+def test_what_a_run_told_is_shown_along_its_course(open_page: Open, url: str, run: Path):
+    page = open_page(f"{url}/#training")
+    slider = page.get_by_role("slider", name="After step 30, 1,920 tokens seen")
+    expect(page.locator(".told .story")).to_have_text(["Once told at 30", "<b>A</b> fox."])
+    slider.press("ArrowLeft")
+    expect(page.locator(".told .story").first).to_have_text("Once told at 20")
+    expect(page.get_by_role("slider")).to_have_attribute("aria-valuetext", "After step 20, 1,280 tokens seen")
+    marked = page.locator(".curves .mark").get_attribute("x1")
+    with (run / "samples.jsonl").open("a") as file:
+        file.write(told(40))
+    expect(page.get_by_role("slider")).to_have_attribute("max", "3", timeout=10_000)
+    expect(page.locator(".told .story").first).to_have_text("Once told at 20")  # whoever has gone back stays there
+    page.get_by_role("slider").press("End")
+    expect(page.locator(".told .story").first).to_have_text("Once told at 40")
+    assert marked != page.locator(".curves .mark").get_attribute("x1")
+    with (run / "samples.jsonl").open("a") as file:
+        file.write(told(50))
+    expect(page.locator(".told .story").first).to_have_text("Once told at 50", timeout=10_000)  # at the end one follows
+
+
+def test_any_text_is_split_while_it_is_typed(open_page: Open, url: str):
+    page = open_page(f"{url}/#tokens")
+    page.get_by_label("Any text").fill("é a\n")
+    tokens = page.get_by_role("list", name="Tokens").get_by_role("listitem")
+    expect(tokens).to_have_count(4)
+    assert [text.split("\n")[0] for text in tokens.all_inner_texts()] == ["\\xc3", "\\xa9", "␣a", "⏎"]
+    assert tokens.nth(0).get_attribute("class") == "part" and tokens.nth(2).get_attribute("class") is None
+    expect(page.locator(".counts")).to_have_text("4 tokens4 different ones of 3005 bytes4 characters1.25 bytes a token")
+    page.get_by_role("group", name="Below each token").get_by_role("button", name="bytes").click()
+    expect(tokens.nth(2)).to_have_text("␣a20 61")
+    page.get_by_label("Any text").fill("x" * 4001)
+    expect(page.get_by_role("alert")).to_contain_text("at most 4000 characters")
+    expect(tokens).to_have_count(0)
+    page.get_by_label("Any text").fill("")
+    expect(page.locator(".counts")).to_contain_text("0 tokens")
+
+
 HOSTILE = [
     "<script>document.title='hit'</script>",
     "<img src=x onerror=\"document.title='hit'\">",
@@ -157,15 +200,18 @@ def test_text_is_never_run(open_page: Open, url: str):
         assert page.locator(".story").inner_text().count(payload[:10]) >= 2
         page.get_by_role("button", name="Look inside").click()
         expect(page.get_by_role("listbox").get_by_role("option").nth(5)).to_be_visible()
+        page.get_by_role("link", name="Tokens").click()
+        page.get_by_label("Any text").fill(payload)
+        expect(page.locator(".counts")).to_contain_text(f"{len(payload)} characters")
         page.get_by_role("link", name="Write").click()
         assert (
             page.title() == "tinytale" and page.locator("main img, main iframe, main script, main style").count() == 0
         )
 
 
-@pytest.mark.parametrize("view", ["write", "look", "training"])
+@pytest.mark.parametrize("view", ["write", "look", "tokens", "training"])
 def test_nothing_is_cut_off_on_a_phone_or_at_twice_the_size(open_page: Open, url: str, view: str):
-    for viewport in ({"width": 360, "height": 740}, {"width": 600, "height": 400}):
+    for viewport in ({"width": 320, "height": 640}, {"width": 600, "height": 400}):
         page = open_page(f"{url}/#{view}", viewport=viewport)
         page.wait_for_load_state("networkidle") if view != "training" else page.wait_for_selector("svg")
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
@@ -197,6 +243,25 @@ def test_colours_have_the_contrast_of_wcag_aa(open_page: Open, url: str, scheme:
         for paper in ("--paper", "--card"):
             assert page.evaluate(CONTRAST, [ink, paper]) >= 4.5, (ink, paper)
     assert page.evaluate(CONTRAST, ["--on-accent", "--accent"]) >= 4.5
+    assert min(page.evaluate(CONTRAST, ["--edge", paper]) for paper in ("--paper", "--card")) >= 3
+
+
+def test_nothing_blinks_for_whoever_wants_no_motion(open_page: Open, url: str):
+    moves = "getComputedStyle(document.querySelector('.story'), '::after').animationName"
+    for motion, name in (("no-preference", "blink"), ("reduce", "none")):
+        page = open_page(url, reduced_motion=motion)
+        page.locator(".story").evaluate("story => story.setAttribute('aria-busy', 'true')")
+        assert page.evaluate(moves) == name
+
+
+def test_what_is_pressed_in_the_matrix_is_opened(open_page: Open, url: str):
+    page = open_page(f"{url}/#look")
+    canvas = page.locator("canvas")
+    expect(canvas).to_be_visible()
+    box, count = canvas.bounding_box(), page.get_by_role("option").count()
+    assert box
+    canvas.click(position={"x": 3, "y": box["height"] * 5.5 / count})
+    expect(page.locator(".look-detail")).to_contain_text("position 5")
 
 
 def test_the_keyboard_alone_is_enough_to_write(open_page: Open, url: str):

@@ -69,13 +69,32 @@ async function* events(stream) {
 }
 
 /**
+ * @param {string} path
+ * @param {object} body
+ */
+async function post(path, body) {
+  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  return (await ask(path, options)).json();
+}
+
+/**
  * @param {string} model
  * @param {string} text
  * @returns {Promise<import("./look.js").Look>}
  */
-export async function look(model, text) {
-  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ model, text }) };
-  return (await ask("api/look", options)).json();
+export function look(model, text) {
+  return post("api/look", { model, text });
+}
+
+/** @typedef {{tokens: {id: number, text: string, bytes: string}[], characters: number, bytes: number, vocabulary: number}} Split */
+
+/**
+ * @param {string} model
+ * @param {string} text
+ * @returns {Promise<Split>}
+ */
+export function split(model, text) {
+  return post("api/tokens", { model, text });
 }
 
 /** @typedef {{step: number, loss?: number | null, dev_loss?: number | null, dev_bits_per_byte?: number | null, tokens?: number, seconds?: number}} Metric */
@@ -88,4 +107,16 @@ export async function look(model, text) {
  */
 export async function metrics(model, start) {
   return (await ask(`api/metrics?${new URLSearchParams({ model, start: String(start) })}`)).json();
+}
+
+/** @typedef {{step: number, tokens: number, stories: {prompt: string, text: string}[]}} Sample */
+
+/**
+ * What a run told while it trained, from a place on.
+ * @param {string} model
+ * @param {number} start
+ * @returns {Promise<{samples: Sample[], next: number}>}
+ */
+export async function samples(model, start) {
+  return (await ask(`api/samples?${new URLSearchParams({ model, start: String(start) })}`)).json();
 }

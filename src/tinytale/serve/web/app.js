@@ -4,12 +4,13 @@
 import { models } from "./api.js";
 import { element } from "./look.js";
 import { showInside } from "./inside.js";
+import { showTokens } from "./tokens.js";
 import { showTraining } from "./training.js";
 import { showWrite } from "./write.js";
 
 /** @typedef {{models: import("./api.js").Model[], say: (message: string) => void}} Page */
 
-const VIEWS = { write: showWrite, look: showInside, training: showTraining };
+const VIEWS = { write: showWrite, look: showInside, tokens: showTokens, training: showTraining };
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 const status = /** @type {HTMLElement} */ (document.getElementById("status"));
 /** @type {(() => void) | void} */

@@ -3,6 +3,7 @@
 
 import { look } from "./api.js";
 import { element, showLook } from "./look.js";
+import { message, modelPicker } from "./parts.js";
 
 const TEXT = "Once upon a time, there was a little girl named Lily. She lost her red ball, and she was very sad.";
 
@@ -12,9 +13,7 @@ const TEXT = "Once upon a time, there was a little girl named Lily. She lost her
  * @param {URLSearchParams} settings
  */
 export function showInside(root, page, settings) {
-  const model = /** @type {HTMLSelectElement} */ (element("select", { id: "model" }));
-  for (const one of page.models) model.append(element("option", { value: one.id }, one.id));
-  if (page.models.some((one) => one.id === settings.get("model"))) model.value = String(settings.get("model"));
+  const model = modelPicker(page.models, "model", settings.get("model"));
   const text = /** @type {HTMLTextAreaElement} */ (element("textarea", { id: "text", rows: "4", spellcheck: "false" }));
   text.value = settings.get("text") ?? TEXT;
   const start = element("button", { type: "submit", class: "primary" }, "Look inside");
@@ -26,15 +25,19 @@ export function showInside(root, page, settings) {
     text,
     element("div", { class: "buttons" }, element("label", { for: "model" }, "Model"), model, start),
   );
+  let asked = 0;
   async function read() {
+    const mine = ++asked;
     page.say("Reading…");
     try {
-      showLook(seen, await look(model.value, text.value));
-      page.say("");
+      const answer = await look(model.value, text.value);
+      if (mine !== asked) return;
+      showLook(seen, answer);
     } catch (error) {
-      seen.replaceChildren(element("p", { class: "error", role: "alert" }, error instanceof Error ? error.message : String(error)));
-      page.say("");
+      if (mine !== asked) return;
+      seen.replaceChildren(message(error));
     }
+    page.say("");
   }
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -43,4 +46,5 @@ export function showInside(root, page, settings) {
   });
   root.append(form, seen);
   read();
+  return () => void (asked = -1);
 }

@@ -6,6 +6,10 @@
 /** @typedef {{id: number, text: string, bits: number | null, candidates: Guess[], lens: Guess[]}} Token */
 /** @typedef {{layers: number, heads: number, tokens: Token[], attention: string[][]}} Look */
 
+const MATRIX = 640; // pixels that the attention matrix and its labels may take
+const LABEL = 90; // pixels for the label that ends the last row
+const LARGEST_CELL = 32;
+const SMALLEST_LABEL = 9; // pixels; smaller ones could not be read
 const MOST_BITS = 12; // from here on, a surprise is painted at full strength
 
 /**
@@ -22,13 +26,17 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+/** @type {Record<string, string>} */
+const SIGNS = { " ": "␣", "\n": "⏎", "\t": "⇥" };
+
 /**
- * A token as it can be seen: blanks and line ends get a sign where nothing else would show.
+ * A token as it can be seen: what would not show by itself gets a sign, or its number in Unicode.
  * @param {string} text
  */
 export function visible(text) {
   if (text === "<|endoftext|>") return "⟨end⟩";
-  return text.replaceAll("\n", "⏎").replace(/^ /, "␣").replace(/ $/, "␣");
+  const number = (/** @type {string} */ one) => `⟨${one.codePointAt(0)?.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  return text.replace(/[\p{C}\p{Z}]/gu, (one) => SIGNS[one] ?? number(one));
 }
 
 /** @param {number} share */
@@ -79,7 +87,7 @@ export function showLook(root, look) {
     });
     story.setAttribute("aria-activedescendant", spans[state.token].id);
     detail.replaceChildren(...tokenDetail(look, state.token));
-    attention.replaceChildren(...attentionPanel(look, state, weights, draw));
+    attention.replaceChildren(...attentionPanel(look, state, weights, draw, select, attention.clientWidth));
   }
 
   story.addEventListener("click", (event) => {
@@ -95,7 +103,7 @@ export function showLook(root, look) {
     spans[state.token].scrollIntoView({ block: "nearest" });
   });
   root.replaceChildren(
-    element("div", { class: "look" }, element("div", { class: "look-main" }, legend(), story, attention), detail),
+    element("div", { class: "look" }, element("div", {}, legend(), story), detail, attention),
   );
   draw();
 }
@@ -191,60 +199,79 @@ function weightsOf(look, layer, head) {
  * @param {{token: number, layer: number, head: number, matrix: boolean}} state
  * @param {(query: number, key: number) => number} weights
  * @param {() => void} draw
+ * @param {(place: number) => void} select
+ * @param {number} width pixels that there are
  */
-function attentionPanel(look, state, weights, draw) {
-  const layers = picker("Layer", look.layers, state.layer, (layer) => ((state.layer = layer), draw()));
-  const heads = picker("Head", look.heads, state.head, (head) => ((state.head = head), draw()), "all");
-  const canvas = matrix(look, state, weights);
+function attentionPanel(look, state, weights, draw, select, width) {
+  const layers = picker("Layer", numbers(look.layers), state.layer, (layer) => ((state.layer = layer), draw()));
+  const heads = picker("Head", ["all", ...numbers(look.heads)], state.head + 1, (head) => ((state.head = head - 1), draw()));
+  const canvas = matrix(look, state, weights, select, Math.min(MATRIX, width || MATRIX));
   return [element("h2", {}, "Attention"), element("div", { class: "look-pickers" }, layers, heads), canvas];
 }
+
+/** @param {number} count */
+const numbers = (count) => Array.from({ length: count }, (_, index) => String(index + 1));
 
 /**
  * A row of buttons, one pressed.
  * @param {string} label
- * @param {number} count
+ * @param {string[]} choices
  * @param {number} current
  * @param {(choice: number) => void} choose
- * @param {string} [all] the name of choice -1, if there is one
  */
-function picker(label, count, current, choose, all) {
+export function picker(label, choices, current, choose) {
   const row = element("div", { class: "look-picker", role: "group", "aria-label": label }, element("span", {}, label));
-  for (let choice = all ? -1 : 0; choice < count; choice++) {
-    const button = element("button", { type: "button", "aria-pressed": String(choice === current) });
-    button.append(choice < 0 ? String(all) : String(choice + 1));
+  choices.forEach((name, choice) => {
+    const button = element("button", { type: "button", "aria-pressed": String(choice === current) }, name);
     button.addEventListener("click", () => {
       choose(choice);
       /** @type {HTMLElement | null} */ (document.querySelector(`[aria-label="${label}"] [aria-pressed="true"]`))?.focus();
     });
     row.append(button);
-  }
+  });
   return row;
 }
 
 /**
- * Who looks at whom: a row for each position, a column for each that it may look at; the chosen row is marked.
+ * Who looks at whom: a row for each position, a column for each that it may look at. The chosen row is framed; where
+ * there is room, each row ends with its token.
  * @param {Look} look
  * @param {{token: number}} state
  * @param {(query: number, key: number) => number} weights
+ * @param {(place: number) => void} select
+ * @param {number} width
  */
-function matrix(look, state, weights) {
+function matrix(look, state, weights, select, width) {
   const size = look.tokens.length;
-  const cell = Math.max(1, Math.floor(480 / size));
+  const room = (width - LABEL) / size >= SMALLEST_LABEL ? LABEL : 0;
+  const cell = Math.max(1, Math.min(LARGEST_CELL, Math.floor((width - 2 - room) / size)));
   const canvas = /** @type {HTMLCanvasElement} */ (element("canvas", { class: "look-matrix", role: "img" }));
   canvas.setAttribute("aria-label", "Attention matrix: rows look at columns");
-  canvas.width = canvas.height = size * cell;
+  const sharp = Math.max(1, Math.round(devicePixelRatio));
+  canvas.width = (size * cell + room) * sharp;
+  canvas.height = size * cell * sharp;
+  canvas.style.width = `${size * cell + room}px`;
   const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  const ink = getComputedStyle(document.documentElement).getPropertyValue("--look-ink").trim() || "#33658a";
+  const colour = (/** @type {string} */ name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  pen.scale(sharp, sharp);
+  pen.fillStyle = colour("--look-ink");
   for (let query = 0; query < size; query++) {
     for (let key = 0; key <= query; key++) {
       pen.globalAlpha = Math.sqrt(weights(query, key)); // a square root, or only the largest would be seen
-      pen.fillStyle = ink;
       pen.fillRect(key * cell, query * cell, cell, cell);
     }
   }
   pen.globalAlpha = 1;
-  pen.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--accent").trim() || "#b4532a";
-  pen.lineWidth = Math.max(1, cell / 4);
+  pen.textBaseline = "middle";
+  for (let place = 0; room && place < size; place++) {
+    const chosen = place === state.token;
+    pen.fillStyle = colour(chosen ? "--accent" : "--quiet");
+    pen.font = `${chosen ? "bold " : ""}${Math.min(13, cell)}px system-ui, sans-serif`;
+    pen.fillText(visible(look.tokens[place].text), (place + 1) * cell + 5, (place + 0.5) * cell + 1);
+  }
+  pen.strokeStyle = colour("--accent");
+  pen.lineWidth = Math.max(1, Math.min(3, cell / 4));
   pen.strokeRect(0, state.token * cell, (state.token + 1) * cell, cell);
+  canvas.addEventListener("click", (event) => select(Math.floor((event.offsetY / canvas.clientHeight) * size)));
   return element("figure", {}, canvas, element("figcaption", { class: "quiet" }, "Each row is a token and shows which earlier ones it takes from; the chosen one is framed."));
 }

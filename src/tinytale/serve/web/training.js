@@ -1,14 +1,15 @@
-// Training: the curves of a run, as they grow.
+// Training: the curves of a run as they grow, and what it told on the way.
 // @ts-check
 
-import { metrics } from "./api.js";
+import { metrics, samples } from "./api.js";
 import { element } from "./look.js";
+import { modelPicker } from "./parts.js";
+import { showTold } from "./told.js";
 
 const EVERY = 2000; // milliseconds between two looks at a running run
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 900;
-const HEIGHT = 360;
-const EDGE = { left: 56, right: 16, top: 16, bottom: 40 };
+const HEIGHT = 340;
+const EDGE = { left: 52, right: 18, top: 16, bottom: 36 };
 
 /**
  * @param {HTMLElement} root
@@ -21,29 +22,34 @@ export function showTraining(root, page, settings) {
     root.append(element("p", {}, "No run is served here: give `tinytale serve` a run folder, and its curves appear."));
     return;
   }
-  const run = /** @type {HTMLSelectElement} */ (element("select", { id: "run" }));
-  for (const one of runs) run.append(element("option", { value: one.id }, one.id));
-  if (runs.some((one) => one.id === settings.get("model"))) run.value = String(settings.get("model"));
+  const run = modelPicker(runs, "run", settings.get("model"));
   const figure = element("figure", { class: "curves" });
-  root.append(element("div", { class: "buttons" }, element("label", { for: "run" }, "Run"), run), figure);
+  const told = element("section", { class: "told", "aria-label": "What it told on the way" });
+  root.append(element("div", { class: "buttons" }, element("label", { for: "run" }, "Run"), run), figure, told);
 
   let stopped = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   /** @type {import("./api.js").Metric[]} */
   let all = [];
-  let next = 0;
+  /** @type {ReturnType<typeof showTold>} */
+  let shown;
+
+  function draw() {
+    if (!all.length) return;
+    const width = Math.max(300, figure.clientWidth);
+    figure.replaceChildren(legend(), chart(all, width, shown.step()), element("figcaption", { class: "quiet" }, summary(all)));
+  }
 
   async function follow() {
     const name = run.value;
     try {
-      const answer = await metrics(name, next);
+      const [curve, stories] = await Promise.all([metrics(name, all.length), samples(name, shown.count())]);
       if (stopped || name !== run.value) return;
-      next = answer.next;
-      if (answer.metrics.length) {
-        all = all.concat(answer.metrics);
-        figure.replaceChildren(chart(all), element("figcaption", { class: "quiet" }, summary(all)));
-      }
+      if (curve.next < all.length || stories.next < shown.count()) return begin(); // the run was begun anew
+      all = all.concat(curve.metrics);
+      shown.add(stories.samples);
+      if (curve.metrics.length || stories.samples.length) draw();
       page.say("");
     } catch (error) {
       page.say(`The run cannot be read: ${error instanceof Error ? error.message : error}`);
@@ -54,14 +60,16 @@ export function showTraining(root, page, settings) {
   function begin() {
     clearTimeout(timer);
     all = [];
-    next = 0;
     figure.replaceChildren();
+    shown = showTold(told, draw);
     follow();
   }
   run.addEventListener("change", begin);
+  addEventListener("resize", draw);
   begin();
   return () => {
     stopped = true;
+    removeEventListener("resize", draw);
     clearTimeout(timer);
   };
 }
@@ -77,41 +85,62 @@ function summary(all) {
   return parts.join("; ");
 }
 
+function legend() {
+  const entry = (/** @type {string} */ kind, /** @type {string} */ name) => element("span", { class: kind }, name);
+  return element("p", { class: "legend" }, "Nats a token:", entry("smooth", "training loss"), entry("dev", "dev loss"));
+}
+
 /**
  * Loss of the training steps (faint, and smoothed) and of the dev split, over steps.
  * @param {import("./api.js").Metric[]} all
+ * @param {number} width
+ * @param {number | undefined} mark the step whose stories are shown
  */
-function chart(all) {
+function chart(all, width, mark) {
   const steps = all.flatMap((one) => (typeof one.loss === "number" ? [[one.step, one.loss]] : []));
   const dev = all.flatMap((one) => (typeof one.dev_loss === "number" ? [[one.step, one.dev_loss]] : []));
   const values = [...steps.slice(Math.floor(steps.length / 10)), ...dev].map(([, loss]) => loss);
-  const low = Math.min(...values, Infinity);
-  const high = Math.max(...values, -Infinity);
+  const losses = ticks(Math.min(...values, Infinity), Math.max(...values, -Infinity), 5);
   const last = Math.max(1, ...steps.slice(-1).map(([step]) => step), ...dev.slice(-1).map(([step]) => step));
-  const x = (/** @type {number} */ step) => EDGE.left + (step / last) * (WIDTH - EDGE.left - EDGE.right);
-  const y = (/** @type {number} */ loss) =>
-    EDGE.top + (1 - (Math.min(high, loss) - low) / (high - low || 1)) * (HEIGHT - EDGE.top - EDGE.bottom);
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": summary(all) });
-  for (let line = 0; line <= 4; line++) {
-    const loss = low + ((high - low) * line) / 4;
+  const [low, high] = [losses[0], losses[losses.length - 1]];
+  const x = (/** @type {number} */ step) => EDGE.left + (step / last) * (width - EDGE.left - EDGE.right);
+  const y = (/** @type {number} */ loss) => EDGE.top + (1 - (loss - low) / (high - low || 1)) * (HEIGHT - EDGE.top - EDGE.bottom);
+  const picture = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": summary(all) });
+  const decimals = losses.some((loss) => Math.abs(loss * 10 - Math.round(loss * 10)) > 1e-6) ? 2 : 1;
+  for (const loss of losses) {
     picture.append(
-      svg("line", { class: "grid", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y(loss), y2: y(loss) }),
-      svg("text", { x: EDGE.left - 8, y: y(loss) + 4, "text-anchor": "end" }, loss.toFixed(2)),
+      svg("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(loss), y2: y(loss) }),
+      svg("text", { x: EDGE.left - 8, y: y(loss) + 4, "text-anchor": "end" }, loss.toFixed(decimals)),
     );
-    const step = Math.round((last * line) / 4);
-    const anchor = line === 4 ? "end" : "middle";
-    picture.append(svg("text", { x: x(step), y: HEIGHT - 16, "text-anchor": anchor }, step.toLocaleString("en")));
   }
+  for (const step of ticks(0, last, Math.floor(width / 80)).filter((step) => step <= last && Number.isInteger(step))) {
+    picture.append(svg("text", { x: x(step), y: HEIGHT - 12, "text-anchor": step > 0.97 * last ? "end" : "middle" }, step.toLocaleString("en")));
+  }
+  if (mark !== undefined) picture.append(svg("line", { class: "mark", x1: x(mark), x2: x(mark), y1: EDGE.top, y2: HEIGHT - EDGE.bottom }));
+  const within = (/** @type {number[][]} */ points) => points.filter(([, loss]) => loss <= high);
   const path = (/** @type {number[][]} */ points) => points.map(([step, loss]) => `${x(step).toFixed(1)},${y(loss).toFixed(1)}`).join(" ");
   picture.append(
-    svg("polyline", { class: "faint", points: path(thinned(steps)) }),
-    svg("polyline", { class: "smooth", points: path(thinned(smoothed(steps))) }),
+    svg("polyline", { class: "faint", points: path(thinned(within(steps), width)) }),
+    svg("polyline", { class: "smooth", points: path(thinned(within(smoothed(steps)), width)) }),
     svg("polyline", { class: "dev", points: path(dev) }),
-    ...dev.map(([step, loss]) => svg("circle", { class: "dev", cx: x(step), cy: y(loss), r: 4 })),
-    svg("text", { class: "smooth", x: WIDTH - EDGE.right, y: EDGE.top + 12, "text-anchor": "end" }, "training loss, nats a token"),
-    svg("text", { class: "dev", x: WIDTH - EDGE.right, y: EDGE.top + 30, "text-anchor": "end" }, "dev loss"),
+    ...dev.map(([step, loss]) => svg("circle", { class: "dev", cx: x(step), cy: y(loss), r: 3.5 })),
   );
   return picture;
+}
+
+/**
+ * Round numbers at equal distances, the first at most `low` and the last at least `high`: about `count` of them.
+ * @param {number} low
+ * @param {number} high
+ * @param {number} count
+ */
+function ticks(low, high, count) {
+  if (!(high > low)) return Number.isFinite(low) ? [low, low + 1] : [0, 1];
+  const rough = (high - low) / Math.max(1, count);
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const apart = power * ([1, 2, 2.5, 5].find((digit) => digit * power >= rough) ?? 10);
+  const [first, end] = [Math.floor(low / apart), Math.ceil(high / apart)];
+  return Array.from({ length: end - first + 1 }, (_, index) => (first + index) * apart);
 }
 
 /**
@@ -142,10 +171,11 @@ function smoothed(points) {
 }
 
 /**
- * At most some 900 of the points: more cannot be seen.
+ * At most one of the points for each pixel: more cannot be seen.
  * @param {number[][]} points
+ * @param {number} width
  */
-function thinned(points) {
-  const every = Math.ceil(points.length / WIDTH) || 1;
+function thinned(points, width) {
+  const every = Math.ceil(points.length / width) || 1;
   return points.filter((_, place) => place % every === 0);
 }

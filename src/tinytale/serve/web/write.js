@@ -3,6 +3,7 @@
 
 import { write } from "./api.js";
 import { element } from "./look.js";
+import { button, message, modelPicker } from "./parts.js";
 
 const EXAMPLES = [
   "Once upon a time, there was a little fox who could not sleep.",
@@ -15,7 +16,7 @@ const EXAMPLES = [
 const FIELDS = {
   temperature: { label: "Temperature", min: "0.1", max: "2", step: "0.05", value: "0.8" },
   top_p: { label: "Top-p", min: "0.05", max: "1", step: "0.05", value: "1" },
-  max_tokens: { label: "Length, in tokens", min: "1", step: "1", value: "", placeholder: "as it ends" },
+  max_tokens: { label: "Max tokens", min: "1", step: "1", value: "", placeholder: "as it ends" },
   seed: { label: "Seed", min: "0", max: "999999999", step: "1", value: "0" },
 };
 
@@ -25,7 +26,7 @@ const FIELDS = {
  * @param {URLSearchParams} settings
  */
 export function showWrite(root, page, settings) {
-  const prompt = /** @type {HTMLTextAreaElement} */ (element("textarea", { id: "prompt", rows: "3", spellcheck: "false" }));
+  const prompt = /** @type {HTMLTextAreaElement} */ (element("textarea", { id: "prompt", rows: "2", spellcheck: "false" }));
   prompt.value = settings.get("prompt") ?? EXAMPLES[0];
   const examples = element("div", { class: "examples", role: "group", "aria-label": "Examples" });
   for (const example of EXAMPLES) {
@@ -87,7 +88,7 @@ export function showWrite(root, page, settings) {
     stop.focus();
     page.say("Writing…");
     const endings = await Promise.all(columns.map((one) => one.tell(prompt.value, signal)));
-    page.say(endings.filter(Boolean).join(" "));
+    page.say([...new Set(endings)].join(" ").trim());
     setRunning(false);
     if (document.activeElement === document.body || document.activeElement === stop) again.focus();
     running = null;
@@ -111,27 +112,13 @@ export function showWrite(root, page, settings) {
 }
 
 /**
- * @param {string} text
- * @param {string} kind
- * @param {() => void} act
- */
-function button(text, kind, act) {
-  const made = element("button", { type: "button", class: kind }, text);
-  made.addEventListener("click", act);
-  return made;
-}
-
-/**
  * One model with its settings and its story. `mark` tells the settings of the second from those of the first.
  * @param {import("./app.js").Page} page
  * @param {URLSearchParams} settings
  * @param {string} mark
  */
 function column(page, settings, mark) {
-  const model = /** @type {HTMLSelectElement} */ (element("select", { id: `model${mark}` }));
-  for (const one of page.models) model.append(element("option", { value: one.id }, one.id));
-  const wanted = settings.get(`model${mark}`);
-  if (page.models.some((one) => one.id === wanted)) model.value = String(wanted);
+  const model = modelPicker(page.models, `model${mark}`, settings.get(`model${mark}`));
   const inputs = Object.entries(FIELDS).map(([name, { label, value, ...limits }]) => {
     const id = name + mark;
     const input = /** @type {HTMLInputElement} */ (element("input", { id, type: "number", ...limits }));
@@ -190,7 +177,7 @@ function column(page, settings, mark) {
         return "The story is told.";
       } catch (error) {
         if (signal.aborted) return "Stopped.";
-        story.append(element("p", { class: "error", role: "alert" }, error instanceof Error ? error.message : String(error)));
+        story.append(message(error));
         return "";
       } finally {
         story.removeAttribute("aria-busy");
