@@ -10,7 +10,12 @@ from typing import Any
 from tinytale.files import read_json
 
 BEGIN, END = "<!-- results: python -m tinytale.report.front_page README.md -->", "<!-- end of results -->"
-TELLERS = ("tinytale", "transformers", "ctranslate2-int8")
+TELLERS = {
+    "tinytale": ("tinytale",),
+    "transformers": ("transformers", "transformers-bfloat16"),
+    "CTranslate2": ("ctranslate2-float32", "ctranslate2-int8"),
+}
+"""Each in the number formats that it was measured in; the fastest counts."""
 
 
 def results_table(root: Path) -> str:
@@ -54,7 +59,9 @@ def _telling(results: Path) -> list[tuple[str, ...]]:
     by = _measured("bench generate", "generate/M.json")
     rows = []
     for prompts, what in ((1, "telling one story, tokens/s"), (32, "telling 32 at once, tokens/s")):
-        ours, *others = (f"{one_core[prompts][name]['tokens_per_second']:,.0f}" for name in TELLERS)
+        at = one_core[prompts]
+        best = [max(at[name]["tokens_per_second"] for name in names) for names in TELLERS.values()]
+        ours, *others = (f"{speed:,.0f}" for speed in best)
         rows.append((what, ours, "", *others, by))
     return rows
 
