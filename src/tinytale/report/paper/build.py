@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from tinytale.errors import TaleError
 from tinytale.report.contender import distinct_names
 from tinytale.report.paper.chapters.room import ROOMS, Room
 from tinytale.report.paper.compose import compose
@@ -33,7 +34,13 @@ def build(material: Material, kind: Format, author: str = "") -> tuple[Document,
     """
 
     def composed(room: Room) -> Document:
-        return compose(material, room, author)
+        try:
+            return compose(material, room, author)
+        except TaleError:
+            raise
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            read = ", ".join(str(source.path) for source in material.sources())
+            raise TaleError(f"one of these files is not as tinytale writes it ({error!r}): {read}") from error
 
     if kind == "pdf":
         return fitting(composed)

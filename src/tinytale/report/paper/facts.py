@@ -58,7 +58,7 @@ class Origin:
 class Fact:
     """A number as the report prints it, and what it was made from."""
 
-    value: float
+    value: float | int
     form: str
     """A format specification of Python, or a name in `FORMS`."""
     rule: str
@@ -141,7 +141,7 @@ def derive(rule: str, form: str, *places: tuple[Source, Key]) -> Fact:
     return fact
 
 
-def show(value: float, form: str) -> str:
+def show(value: float | int, form: str) -> str:
     """A number as text."""
     text = FORMS[form](value) if form in FORMS else format(value, form)
     return text.replace("-", "−") if text.startswith("-") else text
@@ -175,7 +175,7 @@ def _parameters(path: Path) -> int:
         raise TaleError(f"{path} cannot be read as safetensors: {error!r}") from error
 
 
-def _short(value: float) -> str:
+def _short(value: float | int) -> str:
     """Three digits and a letter for thousand, million, milliard."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= size:
@@ -184,9 +184,9 @@ def _short(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: float | int) -> str:
     """Hours and minutes, or minutes and seconds."""
-    parts = [int(part) for part in clock(seconds).split(":")]
+    parts = [int(part) for part in clock(float(seconds)).split(":")]
     units = ("h", "min", "s")[-len(parts) :]
     return "\N{NO-BREAK SPACE}".join(
         f"{part}\N{NO-BREAK SPACE}{unit}"

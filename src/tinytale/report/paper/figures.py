@@ -42,7 +42,7 @@ PRINT: Any = {
 }
 DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)))
 WINDOW = 50
-"""Training steps in the running mean."""
+"""Training steps in the running mean, or a tenth of the steps if that is less."""
 
 RACERS = {
     "control": ("tinytale, AdamW", DASHES[0], "#c3c8cd", 3.0),
@@ -69,10 +69,11 @@ def curves_figure(material: Material) -> bytes | None:
         figure = Figure(figsize=(COLUMN, 1.95), layout="constrained")
         axes = figure.subplots()
         tokens, losses = _training_curve(subject)
-        if len(tokens) > WINDOW:
+        if len(tokens):
+            window = min(WINDOW, max(1, len(tokens) // 10))
             axes.plot(tokens, losses, color=GREY, linewidth=0.3, alpha=0.7)
-            smooth = np.convolve(losses, np.ones(WINDOW) / WINDOW, mode="valid")
-            axes.plot(tokens[WINDOW - 1 :], smooth, color=INK, linewidth=0.9, label="train")
+            smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+            axes.plot(tokens[window - 1 :], smooth, color=INK, linewidth=0.9, label="train")
         for place, run in enumerate(material.runs):
             label = "dev" if place == 0 else f"dev, {run.name}"
             seen = [tokens for _, tokens, _ in run.looks]
@@ -166,7 +167,7 @@ def attention_figure(heads: list[tuple[str, Float[np.ndarray, "T T"]]], tokens: 
     """One panel a head: rows look at columns, darker where they take more; `heads` have a title each."""
     with mpl.rc_context(PRINT):
         side = PAGE / len(heads)
-        figure = Figure(figsize=(PAGE, side * 0.98), layout="constrained")
+        figure = Figure(figsize=(PAGE, side * 1.12), layout="constrained")
         for number, (axes, (title, weights_TT)) in enumerate(zip(figure.subplots(1, len(heads)), heads, strict=True)):
             axes.pcolormesh(weights_TT, cmap="Greys", vmin=0, vmax=1, edgecolors="#e8eaec", linewidth=0.3)
             axes.set_aspect("equal")

@@ -1,6 +1,7 @@
 """A document as one page that needs nothing else: our own HTML, formulas as MathML made by Typst, drawings as SVG."""
 
 import base64
+import json
 import re
 from html import escape
 from pathlib import Path
@@ -34,7 +35,9 @@ def html_of(document: Document) -> str:
         body.append(f"<h2>References</h2>\n<ol>\n{works}\n</ol>")
     author = f'<p class="author">{escape(document.author)}</p>' if document.author else ""
     template = Template(TEMPLATE.read_text(encoding="utf-8"))
-    return template.substitute(title=escape(document.title), author=author, body="\n".join(body))
+    return template.substitute(
+        title=escape(document.title), author=author, body="\n".join(body), numbers=_numbers(document)
+    )
 
 
 def mathml(formulas: list[tuple[str, bool]]) -> dict[tuple[str, bool], str]:
@@ -122,6 +125,12 @@ class _Writer:
         told = "<br>".join(escape(story.told).split("\n"))
         note = f' <span class="note">({self.text(story.note)})</span>' if story.note else ""
         return f'<blockquote dir="auto">{prompt}{told}{note}</blockquote>'
+
+
+def _numbers(document: Document) -> str:
+    """The list of numbers, as JSON that no HTML can end."""
+    listed = json.dumps([fact.to_json() for fact in document.facts()], ensure_ascii=False)
+    return listed.replace("<", "\\u003c")
 
 
 def _number(fact: Fact) -> str:

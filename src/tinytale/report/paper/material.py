@@ -1,7 +1,7 @@
 """What a report is made from: the files of a run and, for a project's own report, of a folder of results."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ class RunMaterial:
         return next(((place, field) for place in places if self.metrics.get(place, field) is not None), None)
 
     @cached_property
-    def looks(self) -> list[tuple[int, float, float]]:
+    def looks(self) -> list[tuple[int, int, float]]:
         """Every evaluation on dev while training: its place in the metrics, the tokens seen by then, and the loss."""
         tokens, found = None, []
         for place, entry in enumerate(self.metrics.content):
@@ -207,11 +207,19 @@ class Material:
 
     runs: tuple[RunMaterial, ...]
     results: Results
+    drawings: dict[str, bytes | None] = field(default_factory=dict, repr=False)
+    """Made once, however often the report is composed anew to fit its pages."""
 
     @property
     def subject(self) -> RunMaterial:
         """The run that the report is about."""
         return self.runs[0]
+
+    def drawn(self, name: str, draw: Callable[[], bytes | None]) -> bytes | None:
+        """A drawing by its name; None if there is nothing to draw."""
+        if name not in self.drawings:
+            self.drawings[name] = draw()
+        return self.drawings[name]
 
     @cached_property
     def survey(self) -> Source | None:

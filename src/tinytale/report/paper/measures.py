@@ -58,7 +58,7 @@ MEASURES = (
         "rep_4",
         "rep-4",
         "repetition within a story",
-        "{unit} four-sequences said before in the story [welleck2020]",
+        "sequences of four {unit}s said before in the story [welleck2020]",
         ".1%",
         "low",
     ),
@@ -98,19 +98,19 @@ MEASURES = (
     _of_openings("english_pronouns_kept", "pronouns kept", "keeping the hero's pronoun", "he or she as in the opening"),
     _of_memory(
         ("in_train", "8"),
-        "8 in train",
-        "sequences of eight that train has",
+        "runs of eight",
+        "runs of eight found in train",
         "sequences of eight {unit}s that train has",
         ".1%",
     ),
     _of_memory(
         ("in_train", "13"),
-        "13 in train",
-        "sequences of thirteen that train has",
+        "runs of thirteen",
+        "runs of thirteen found in train",
         "sequences of thirteen {unit}s that train has [brown2020]",
         ".1%",
     ),
-    _of_memory(("longest_run",), "longest run", "runs copied from train", "of {unit}s that train has, mean", ".1f"),
+    _of_memory(("longest_run",), "longest run", "the longest run", "of {unit}s that train has, mean", ".1f"),
     _of_memory(("near_duplicates",), "near copies", "near copies of train stories", "of a train story", ".1%"),
 )
 VALUES = ("value", "share", "mean")
@@ -150,10 +150,15 @@ class Measured:
     @property
     def verdict(self) -> Literal["better", "worse", "alike"]:
         """Of the told stories; alike as long as the two intervals overlap."""
-        told, real = (self.score.get(*self.measure.key(side), "interval_95") for side in ("told", "real"))
-        if told[1] >= real[0] and real[1] >= told[0]:
+        told_low, told_high = self._ends("told")
+        real_low, real_high = self._ends("real")
+        if told_high >= real_low and real_high >= told_low:
             return "alike"
-        return "better" if (told[0] > real[1]) == (self.measure.better == "high") else "worse"
+        return "better" if (told_low > real_high) == (self.measure.better == "high") else "worse"
+
+    def _ends(self, side: Side) -> tuple[float, ...]:
+        key = (*self.measure.key(side), "interval_95")
+        return tuple(self.score.fact(*key, end).value for end in (0, 1))
 
 
 def measured(run: RunMaterial) -> Iterator[Measured]:

@@ -20,6 +20,8 @@ class Words:
 
     text: str
     style: Literal["plain", "emphasis", "strong", "code"] = "plain"
+    given: bool = False
+    """Taken from a file as it is, and not from a template."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,6 @@ def _fields(text: str, values: dict[str, "Value"], style: str) -> Iterator[Span]
             case Fact() as fact:
                 yield Number(fact, "strong" if style == "strong" else "plain")
             case str() as words:
-                yield Words(words, style)  # pyright: ignore[reportArgumentType]
+                yield Words(words, style, given=True)  # pyright: ignore[reportArgumentType]
             case spans:
                 yield from spans

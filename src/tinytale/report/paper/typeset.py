@@ -155,7 +155,7 @@ def _span(span: Span, called: dict[str, str]) -> dict[str, str]:
 def _foreign(document: Document) -> Sequence[str]:
     """Letters of the content that the fonts within Typst do not have: then those of the system help."""
     shown = json.dumps(content(document), ensure_ascii=False)
-    return sorted({letter for letter in shown if not _covered(letter)})
+    return sorted({letter for letter in set(shown) if not _covered(letter)})
 
 
 def _covered(letter: str) -> bool:

@@ -5,6 +5,8 @@ from tinytale.report.paper.material import Material
 from tinytale.report.paper.parts import Paragraph, Part, Section, Table
 from tinytale.report.paper.text import Text, say
 
+UNIFORM = 0.1
+"""Share of the stories with the same opening from which it is worth a word."""
 SPLITS = ("train", "dev", "test")
 
 
@@ -173,22 +175,24 @@ def _surveyed(material: Material, survey: Source) -> Part:
 
 def _found(survey: Source) -> Part:
     """What the survey found wrong."""
-    first = str(survey.get("splits", "train", "openings", 0, "opening"))
-    text = say(
-        "*What is wrong with it.* It is uniform: {share} of the train stories open with “{opening}”.",
-        share=survey.fact("splits", "train", "openings", 0, "share", form=".0%"),
-        opening=first,
-    )
+    text: Text = ()
+    share = survey.fact("splits", "train", "openings", 0, "share", form=".0%")
+    if share.value >= UNIFORM:
+        text += say(
+            "It is uniform: {share} of the train stories open with “{opening}”. ",
+            share=share,
+            opening=str(survey.get("splits", "train", "openings", 0, "opening")),
+        )
     if survey.get("splits", "test", "sequences_in_train"):
         text += say(
-            " And {share} of the {n}-{unit} sequences of the test stories stand in train as well: stock phrases,"
+            "{share} of the {n}-{unit} sequences of the test stories stand in train as well: stock phrases,"
             " which any"
             " measure of copying has to allow for.",
             share=survey.fact("splits", "test", "sequences_in_train", "share", form=".1%"),
             n=survey.fact("overlap_words"),
             unit=str(survey.get("unit")),
         )
-    return Paragraph(text)
+    return Paragraph(text, "What to beware of")
 
 
 def _counted(material: Material, manifest: Source) -> Part:

@@ -1,12 +1,21 @@
 """What the results say for the model and against it, what would help, and how far the evidence goes."""
 
 from tinytale.model.folder import is_gpt2
-from tinytale.report.paper.chapters.stories import verdicts
 from tinytale.report.paper.facts import Fact, derive
 from tinytale.report.paper.material import Material
 from tinytale.report.paper.measures import measured
 from tinytale.report.paper.parts import Bullets, Paragraph, Part, Section
-from tinytale.report.paper.text import Text, say
+from tinytale.report.paper.text import Text, join, say
+
+AREAS = {
+    "endings": "how they end",
+    "repetition": "how little they repeat themselves",
+    "diversity": "how much they differ from one another",
+    "spelling": "spelling",
+    "relevance": "how well they go on with a beginning",
+    "memorisation": "how little they copy from train",
+}
+"""The groups of measures, in the words of a verdict."""
 
 
 def discussion(material: Material) -> Section:
@@ -36,6 +45,14 @@ def longer_stories(material: Material) -> Fact | None:
     return material.survey.fact(*key, form=".0%") if material.survey and material.survey.get(*key) else None
 
 
+def _areas(material: Material, short: bool) -> Text:
+    """What told stories are measured by, where some measure is worse than that of real ones, or where none is."""
+    areas: dict[str, bool] = {}
+    for one in measured(material.subject):
+        areas[one.measure.group] = areas.get(one.measure.group, False) or one.verdict == "worse"
+    return join([say(AREAS[area]) for area, worse in areas.items() if worse == short], ", ", " and ")
+
+
 def _strengths(material: Material) -> list[Text]:
     run, race = material.subject, material.results.race
     items = []
@@ -47,9 +64,9 @@ def _strengths(material: Material) -> list[Text]:
                 perplexity=run.score.fact("views", "stories", "perplexity", form=".2f"),
             )
         )
-    good = [one for one in measured(run) if one.verdict != "worse"]
+    good = _areas(material, short=False)
     if good:
-        items.append(verdicts(good, figures=False))
+        items.append(say("Beside real stories, told ones hold their own in {areas}.", areas=good))
     if race and race.get("participants", "tinytale", "times_less_time"):
         items.append(
             say(
@@ -67,9 +84,9 @@ def _strengths(material: Material) -> list[Text]:
 def _weaknesses(material: Material) -> list[Text]:
     run = material.subject
     items = []
-    bad = [one for one in measured(run) if one.verdict == "worse"]
+    bad = _areas(material, short=True)
     if bad:
-        items.append(verdicts(bad, figures=False))
+        items.append(say("Beside real stories, told ones fall short in {areas} ([tab:quality]).", areas=bad))
     longer = longer_stories(material)
     if longer:
         items.append(

@@ -5,6 +5,8 @@ from tinytale.report.paper.material import RunMaterial
 from tinytale.report.paper.parts import Display, Paragraph, Part, Section
 from tinytale.report.paper.text import say
 
+WHEN = {"pre": "before", "post": "after"}
+
 
 def implementation(run: RunMaterial) -> Section:
     """What the model computes, from tokens to the distribution of the next one."""
@@ -125,7 +127,10 @@ def _residual(run: RunMaterial) -> list[Part]:
         ),
         Display('"pre:" quad x <- x + f(op("LN")(x)), quad quad "post:" quad x <- op("LN")(x + f(x))'),
         Paragraph(
-            say(f"Both are settings, as are learned and sinusoidal positions; this run has {norm} and {positions}.")
+            say(
+                f"Both are settings, as are learned and sinusoidal positions; this run normalises {WHEN[norm]} and has"
+                f" {positions} ones."
+            )
         ),
     ]
 

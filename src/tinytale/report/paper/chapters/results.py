@@ -9,7 +9,9 @@ from tinytale.report.paper.material import Material, Score
 from tinytale.report.paper.parts import Display, Figure, Paragraph, Part, Section, Table
 from tinytale.report.paper.text import Text, join, say
 
-BENCHES = {"S": "S", "124M": "124M"}
+BENCHES = ("S", "124M")
+OFTEN = 0.05
+"""Share of the stories that must have a position for its loss to be spoken of."""
 CONTENDERS = {
     "nanogpt": "nanoGPT, as it comes",
     "nanogpt-best": "nanoGPT, at its best",
@@ -30,10 +32,10 @@ def results(material: Material) -> Section:
     if len(material.runs) > 1:
         parts.append(_side_by_side(material))
     if material.results.race:
-        parts += _race(material.results.race)
+        parts += _race(material, material.results.race)
     parts += _speed(material)
     if material.results.studies:
-        parts += _studies(material.results.studies)
+        parts += _studies(material, material.results.studies)
     return Section("Results", tuple(parts))
 
 
@@ -108,16 +110,22 @@ def _score_row(score: Score, view: str) -> tuple[Text, ...]:
 
 
 def _where_the_loss_lies(score: Score) -> Text:
-    positions = score.get("profile", "by_position") or {}
-    if len(positions) < 3 or not all(part.get("loss") for part in positions.values()):
+    """The positions that cost most and least, of those that enough stories have."""
+    ranges = score.get("profile", "by_position") or {}
+    often = [name for name, part in ranges.items() if part["stories"] >= OFTEN * score.get("stories") and part["loss"]]
+    if len(often) < 3:
         return ()
-    first, last = next(iter(positions)), list(positions)[-1]
+
+    def loss(name: str) -> Fact:
+        return score.fact("profile", "by_position", name, "loss", "value", form=".2f")
+
+    highest, lowest = (choose(often, key=lambda name: loss(name).value) for choose in (max, min))
     return say(
-        " The loss lies at the beginning: the first token of a story costs {first} nats, those at position"
-        " {place} {last}.",
-        first=score.fact("profile", "by_position", first, "loss", "value", form=".2f"),
-        place=last,
-        last=score.fact("profile", "by_position", last, "loss", "value", form=".2f"),
+        " By position in the story, tokens cost most at {highest} ({most} nats) and least at {lowest} ({least}).",
+        highest=highest.replace("-", "–"),
+        most=loss(highest),
+        lowest=lowest.replace("-", "–"),
+        least=loss(lowest),
     )
 
 
@@ -138,7 +146,7 @@ def _others(material: Material, score: Score) -> Text:
 
 def _curves(material: Material) -> list[Part]:
     run = material.subject
-    svg = curves_figure(material)
+    svg = material.drawn("curves", lambda: curves_figure(material))
     if svg is None:
         return []
     text = say("[fig:curves] shows the course of training. ")
@@ -205,7 +213,7 @@ def _side_by_side(material: Material) -> Part:
     )
 
 
-def _race(race: Source) -> list[Part]:
+def _race(material: Material, race: Source) -> list[Part]:
     ours, theirs = ("participants", "tinytale"), ("participants", "nanogpt")
     text = say(
         "How soon does a model of {weights} blocks of width {width} reach the best dev loss that nanoGPT"
@@ -246,7 +254,7 @@ def _race(race: Source) -> list[Part]:
         Figure(
             "race",
             say("Dev loss against tokens: nanoGPT, our loop with AdamW, and with Muon. Dashed: nanoGPT's best."),
-            race_panels(race.content),
+            material.drawn("race", lambda: race_panels(race.content)) or b"",
             "Curves of three programs; tinytale's falls fastest.",
         ),
     ]
@@ -292,7 +300,7 @@ def _speed_cell(bench: Source, who: str) -> Text:
     )
 
 
-def _studies(studies: list[Source]) -> list[Part]:
+def _studies(material: Material, studies: list[Source]) -> list[Part]:
     texts = [text for study in studies if (text := _study(study))]
     seeds = say(" Where there are several seeds, the score is their mean.")
     return [
@@ -303,7 +311,7 @@ def _studies(studies: list[Source]) -> list[Part]:
         Figure(
             "studies",
             say("Ablations: bits per byte on dev, a dot a run with its 95% interval; each panel has one question."),
-            studies_figure([study.content for study in studies]),
+            material.drawn("studies", lambda: studies_figure([study.content for study in studies])) or b"",
             "Panels of dots, one row a variation.",
             "page" if len(studies) > 1 else "column",
         ),
@@ -322,10 +330,26 @@ def _study(study: Source) -> Text:
     means.sort(key=lambda pair: pair[1].value)
     (best, low), (worst, high) = means[0], means[-1]
     return say(
-        "_{question}_ Best: `{best}` ({low}); worst: `{worst}` ({high}).",
+        "_{question}_ – best: `{best}` ({settings}{low}); worst: `{worst}` ({high}).",
         question=str(study.get("question")),
         best=best,
+        settings=_own_settings(study, best),
         low=low,
         worst=worst,
         high=high,
     )
+
+
+def _own_settings(study: Source, variation: str) -> Text:
+    """What a variation sets that not all variations set alike."""
+    runs = study.get("runs")
+    place = next(place for place, run in enumerate(runs) if run["variation"] == variation)
+    texts: list[Text] = []
+    for section, values in (runs[place].get("settings") or {}).items():
+        for name, value in values.items():
+            if all((run["settings"].get(section) or {}).get(name) == value for run in runs):
+                continue
+            key = ("runs", place, "settings", section, name)
+            shown = study.fact(*key, form="g") if type(value) in (int, float) else str(value)
+            texts.append(say("{name} {value}; ", name=name.replace("_", " "), value=shown))
+    return join(texts, "")

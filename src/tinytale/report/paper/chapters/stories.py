@@ -20,7 +20,7 @@ def stories(material: Material, room: Room) -> Section | None:
         parts += _measures(material, known)
     if run.samples:
         parts += _samples(run.samples, room, material.unit)
-        if room.attention and (svg := attention_drawing(run)):
+        if room.attention and (svg := material.drawn("attention", lambda: attention_drawing(run))):
             parts += _attention(material, svg)
     return Section("The stories that it tells", tuple(parts)) if parts else None
 
@@ -56,16 +56,16 @@ def _measures(material: Material, known: Sequence[Measured]) -> list[Part]:
     return [*parts, Table("quality", caption, tuple(rows), "page", "llrr", tuple(groups))]
 
 
-def verdicts(known: Sequence[Measured], figures: bool = True) -> Text:
-    """What the intervals allow to be said, measure by measure, with or without the figures."""
+def verdicts(known: Sequence[Measured]) -> Text:
+    """What the intervals allow to be said, measure by measure."""
     said = []
     by = {verdict: [one for one in known if one.verdict == verdict] for verdict in ("alike", "worse", "better")}
     if by["alike"]:
         said.append(say("No difference is seen in ") + _nouns(by["alike"], figures=False) + say("."))
     if by["worse"]:
-        said.append(say("Told stories do worse in ") + _nouns(by["worse"], figures) + say("."))
+        said.append(say("Told stories do worse in ") + _nouns(by["worse"], figures=True) + say("."))
     if by["better"]:
-        said.append(say("Told stories do better in ") + _nouns(by["better"], figures) + say("."))
+        said.append(say("Told stories do better in ") + _nouns(by["better"], figures=True) + say("."))
     return join(said)
 
 
@@ -91,11 +91,12 @@ def _relevance(score: Score) -> Text:
         }
 
     text = say(
-        "It also went on with the openings of real stories. Of the names in an opening, {told} come again (in the real"
+        "It also went on with the openings of real stories. Of the names in an opening, {told} come again (in"
+        " the real"
         " continuation {real}; by chance, with the openings of others, {chance}).",
         **shares("names_kept"),
     )
-    if score.has(*openings, "samples", "objects_kept", "own", "value"):
+    if score.get(*openings, "real", "objects_kept", "own", "value"):
         text += say(" Of its rarer words, {told} do (real {real}; chance {chance}).", **shares("objects_kept"))
     own, shuffled = (
         score.get(*openings, "samples", "names_kept", prompts, "interval_95") for prompts in ("own", "shuffled")

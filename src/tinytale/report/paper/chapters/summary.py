@@ -66,5 +66,5 @@ def summary(material: Material) -> Text:
             n=copied.fact("memorisation", "settings", "stories"),
         )
     return text + say(
-        " Every number here was read from a file of the run or of the results; the list is attached to this document."
+        " Every number here was read from a file of the run or of the results; the document carries a list of them."
     )
