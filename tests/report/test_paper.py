@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tinytale.config import DataConfig, ModelConfig, TrainConfig
-from tinytale.data.builtin import story
 from tinytale.errors import TaleError, UsageError
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
@@ -104,6 +103,14 @@ def make_run(folder: Path, stories: list[str] = [], measured: bool = True, unit:
     return folder
 
 
+def gather_quickly(*runs: Path) -> Material:
+    """The material of runs, with drawings that take no time."""
+    material = gather(list(runs), None)
+    blank = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+    material.drawings.update(dict.fromkeys(("attention", "curves"), blank))
+    return material
+
+
 def said(document: Document) -> str:
     headings = [section.title for section in document.sections]
     return "\n".join([document.title, *headings, *map(plain, document.texts())])
@@ -173,10 +180,10 @@ def test_every_number_of_the_projects_report_stands_in_its_file(material: Materi
 
 def test_a_changed_file_changes_the_text(tmp_path: Path):
     run = make_run(tmp_path / "run")
-    before = compose(gather([run], None), ROOMS[0])
+    before = compose(gather_quickly(run), ROOMS[0])
     path = next((run / "evaluation").glob("*.json"))
     path.write_text(path.read_text().replace('"bits_per_byte": 0.75', '"bits_per_byte": 0.66'))
-    after = gather([run], None)
+    after = gather_quickly(run)
     assert "0.6600 (" in said(compose(after, ROOMS[0])) and "0.6600" not in said(before)
     assert "0.7500" in said(before)
     assert check_numbers(after, compose(after, ROOMS[0])) > 50
@@ -184,7 +191,7 @@ def test_a_changed_file_changes_the_text(tmp_path: Path):
 
 def test_no_number_is_typed_into_the_text(tmp_path: Path, document: Document):
     """Digits come from files only; formulas have constants of their own, and titles of works their year."""
-    full = compose(gather([make_run(tmp_path / "run", ["One. Two."] * 3)], None), ROOMS[0])
+    full = compose(gather_quickly(make_run(tmp_path / "run", ["One. Two."] * 3)), ROOMS[0])
     for one in (document, full):
         works = {text for work in one.references for text in work.text}
         for text in one.texts():
@@ -249,7 +256,7 @@ def test_a_run_in_another_language_has_its_report(stories: list[str], unit: str,
 
 def test_what_a_model_tells_is_never_read_as_markup(tmp_path: Path):
     story = "#panic(1) $x$ *no* _no_ `no` {n} [tab:none] <script>alert(1)</script> \\u{41} // \" '"
-    material = gather([make_run(tmp_path / "run", [story] * 4)], None)
+    material = gather_quickly(make_run(tmp_path / "run", [story] * 4))
     document, pdf = build(material, "pdf")
     (told,) = (part for part in document.parts() if isinstance(part, Stories))
     assert {one.told for one in told.stories} == {story} and pdf.startswith(b"%PDF")
@@ -259,7 +266,7 @@ def test_what_a_model_tells_is_never_read_as_markup(tmp_path: Path):
 
 def test_long_stories_lose_room_before_the_report_loses_its_pages(tmp_path: Path):
     story = "word " * 4000
-    document, pdf = build(gather([make_run(tmp_path / "run", [story] * 4)], None), "pdf")
+    document, pdf = build(gather_quickly(make_run(tmp_path / "run", [story] * 4)), "pdf")
     pages, again = pdf_of(document)
     assert pages <= PAGES and again == pdf
     (told,) = (part for part in document.parts() if isinstance(part, Stories))
@@ -267,7 +274,7 @@ def test_long_stories_lose_room_before_the_report_loses_its_pages(tmp_path: Path
 
 
 def test_several_runs_stand_side_by_side(tmp_path: Path):
-    material = gather([make_run(tmp_path / "one"), make_run(tmp_path / "other")], None)
+    material = gather_quickly(make_run(tmp_path / "one"), make_run(tmp_path / "other"))
     document = compose(material, ROOMS[0])
     assert "tab:runs" in document.numbered() and check_numbers(material, document) > 50
     assert "intervals are over stories" not in said(document)
@@ -276,11 +283,11 @@ def test_several_runs_stand_side_by_side(tmp_path: Path):
 def test_the_course_of_dev_loss_is_told_as_it_went(tmp_path: Path):
     run = make_run(tmp_path / "run")
     assert "Dev loss turned at step 20, at 3.100; in the end it was 3.300" in said(
-        compose(gather([run], None), ROOMS[0])
+        compose(gather_quickly(run), ROOMS[0])
     )
     metrics = run / "metrics.jsonl"
     metrics.write_text(metrics.read_text().replace('"dev_loss": 3.3', '"dev_loss": 3.0'))
-    text = said(compose(gather([run], None), ROOMS[0]))
+    text = said(compose(gather_quickly(run), ROOMS[0]))
     assert "from 3.100 at the last look but one to 3.000" in text and "turned" not in text
 
 
@@ -401,7 +408,7 @@ def test_damaged_results_are_refused_by_name(content: str, tmp_path: Path):
     path = next((run / "evaluation").glob("*.json"))
     path.write_text(content)
     with pytest.raises(TaleError, match=re.escape(str(path))):
-        build(gather([run], None), "html")
+        build(gather_quickly(run), "html")
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path):
@@ -410,14 +417,14 @@ def test_what_is_no_run_is_refused(tmp_path: Path):
     run = make_run(tmp_path / "run")
     shutil.rmtree(run / "model")
     with pytest.raises(UsageError, match="without weights"):
-        gather([run], None)
+        gather_quickly(run)
 
 
 def test_samples_of_other_weights_are_left_out(tmp_path: Path):
-    run = make_run(tmp_path / "run", [story(0, 0)] * 3)
+    run = make_run(tmp_path / "run", ["One. Two."] * 3)
     path = next((run / "evaluation").glob("*.json"))
     content = json.loads(path.read_text())
     content["test"]["weights"] = "aa"
     path.write_text(json.dumps(content))
-    parts = compose(gather([run], None), ROOMS[0]).parts()
+    parts = compose(gather_quickly(run), ROOMS[0]).parts()
     assert not any(isinstance(part, Stories) for part in parts)

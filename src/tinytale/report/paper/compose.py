@@ -25,7 +25,7 @@ def compose(material: Material, room: Room, author: str = "") -> Document:
         TaleError: a file of the material is damaged.
     """
     chapters = (
-        implementation(material.subject),
+        implementation(material, room),
         dataset(material),
         training(material.subject),
         results(material),

@@ -125,20 +125,21 @@ def race_panels(summary: dict[str, Any]) -> bytes:
         return svg_of(figure)
 
 
-def studies_figure(studies: list[dict[str, Any]]) -> bytes:
-    """A panel a study: dots with intervals, one row a variation, the best drawn full."""
+def studies_figure(studies: dict[str, dict[str, Any]]) -> bytes:
+    """A panel a study, by name: dots with intervals, one row a variation, the best drawn full."""
     columns = min(3, len(studies))
     rows = -(-len(studies) // columns)
-    counts = [len({run["variation"] for run in study["runs"]}) for study in studies]
+    counts = [len({run["variation"] for run in study["runs"]}) for study in studies.values()]
     heights = [max(counts[row * columns : (row + 1) * columns]) for row in range(rows)]
     with mpl.rc_context(PRINT):
-        size = (PAGE if columns > 1 else COLUMN, sum(0.165 * height + 0.42 for height in heights))
+        size = (PAGE if columns > 1 else COLUMN, sum(0.165 * height + 0.6 for height in heights))
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, height_ratios=[height + 1 for height in heights])
         for axes in grid.flat[len(studies) :]:
             axes.set_visible(False)
-        for axes, study in zip(grid.flat, studies, strict=False):
+        for axes, (name, study) in zip(grid.flat, studies.items(), strict=False):
             _draw_study(axes, study["runs"])
+            axes.set_title(name, loc="left", parse_math=False)
         return svg_of(figure)
 
 
@@ -167,7 +168,7 @@ def attention_figure(heads: list[tuple[str, Float[np.ndarray, "T T"]]], tokens: 
     """One panel a head: rows look at columns, darker where they take more; `heads` have a title each."""
     with mpl.rc_context(PRINT):
         side = PAGE / len(heads)
-        figure = Figure(figsize=(PAGE, side * 1.12), layout="constrained")
+        figure = Figure(figsize=(PAGE, side * 1.2), layout="constrained")
         for number, (axes, (title, weights_TT)) in enumerate(zip(figure.subplots(1, len(heads)), heads, strict=True)):
             axes.pcolormesh(weights_TT, cmap="Greys", vmin=0, vmax=1, edgecolors="#e8eaec", linewidth=0.3)
             axes.set_aspect("equal")

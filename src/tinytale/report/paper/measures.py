@@ -58,7 +58,7 @@ MEASURES = (
         "rep_4",
         "rep-4",
         "repetition within a story",
-        "sequences of four {unit}s said before in the story [welleck2020]",
+        "four {unit}s in a row said before [welleck2020]",
         ".1%",
         "low",
     ),

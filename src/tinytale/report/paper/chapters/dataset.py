@@ -29,8 +29,7 @@ def _tinystories(material: Material) -> list[Part]:
     parts: list[Part] = [
         Paragraph(
             say(
-                "TinyStories [eldan2023] are short stories in words that small children understand, written by"
-                " GPT-3.5"
+                "TinyStories [eldan2023] are short stories in words that small children understand, written by GPT-3.5"
                 " and GPT-4. The name means several things: v1, {v1} stories; and V2, by GPT-4 alone.",
                 v1=said.fact("corpus", "v1_stories"),
             )
@@ -52,11 +51,9 @@ def _tinystories(material: Material) -> list[Part]:
         parts.append(
             Paragraph(
                 say(
-                    "The course text speaks of {stories} stories and {tokens} tokens. The stories are V2's. The"
-                    " tokens cannot"
-                    " be: V2's train file has {bytes} bytes, which at the {rate} bytes a token of our vocabulary"
-                    " are some {there}"
-                    " tokens, {times} times as many.",
+                    "The course text speaks of {stories} stories and {tokens} tokens. The stories are V2's. The tokens"
+                    " cannot be: V2's train file has {bytes} bytes, which at the {rate} bytes a token of our"
+                    " vocabulary are some {there} tokens, {times} times as many.",
                     stories=said.fact("course", "stories", form="millions"),
                     tokens=said.fact("course", "tokens", form="millions"),
                     bytes=said.fact("corpus", "v2_bytes"),
@@ -76,10 +73,9 @@ def _sample(material: Material, survey: Source) -> Text:
     if not (material.notes and material.notes.get("v2_share") is not None):
         return ()
     return say(
-        " Ours is a sample of about the tokens that the course text names: {train} train stories, {share} of them"
-        " from V2, and as test the first {test} of V2's validation file. It was freed of exact copies"
-        " beforehand, so its zeros"
-        " in [tab:data] say nothing about the whole.",
+        " Ours is a sample of about the tokens that the course text names: {train} train stories, {share} of them from"
+        " V2, and as test the first {test} of V2's validation file. It was freed of exact copies beforehand, so its"
+        " zeros in [tab:data] say nothing about the whole.",
         train=survey.fact("splits", "train", "stories"),
         share=material.notes.fact("v2_share", form=".0%"),
         test=survey.fact("splits", "test", "stories"),
@@ -90,9 +86,8 @@ def _preparation(material: Material) -> Part:
     run = material.subject
     vocabulary = run.settings.fact("model", "vocab_size")
     text = say(
-        "Every story is opened and closed by `<|endoftext|>`. GPT-2's pattern splits text into words, and"
-        " byte-level BPE"
-        " [sennrich2016] makes tokens of them, with a vocabulary of {vocabulary}",
+        "Every story is opened and closed by `<|endoftext|>`. GPT-2's pattern splits text into words, and byte-level"
+        " BPE [sennrich2016] makes tokens of them, with a vocabulary of {vocabulary}",
         vocabulary=vocabulary,
     )
     manifest = material.manifest
@@ -100,8 +95,7 @@ def _preparation(material: Material) -> Part:
     trained = (manifest and known is None) or (material.survey and vocabulary.value not in (50_257,))
     text += say(" that was learned from train alone. " if trained else ". ")
     text += say(
-        "A hash of each story decides whether it goes to _dev_, which chooses settings and the best weights;"
-        " _test_ is"
+        "A hash of each story decides whether it goes to _dev_, which chooses settings and the best weights; _test_ is"
         " only ever scored. Exact copies of test stories are left out of train"
     )
     removed: Fact | None = None
@@ -112,9 +106,8 @@ def _preparation(material: Material) -> Part:
     text += say(" ({removed} here).", removed=removed) if removed else say(".")
     text += (
         say(
-            " The dataset is known by its SHA-256, `{digest}…`, and the batch of a step depends on that, the"
-            " seed and the step"
-            " alone, so an interrupted run resumes to the bit.",
+            " The dataset is known by its SHA-256, `{digest}…`, and the batch of a step depends on that, the seed and"
+            " the step alone, so an interrupted run resumes to the bit.",
             digest=run.config.data.digest[:12],
         )
         if run.config.data.digest
@@ -161,7 +154,7 @@ def _surveyed(material: Material, survey: Source) -> Part:
         *longer,
         row(say("with a near duplicate in train"), "near_duplicates_in_train", "share", form=".1%"),
         row(
-            say("sequences of {n} {unit}s that train has", n=survey.fact("overlap_words"), unit=unit),
+            say("{n}-{unit} sequences in train", n=survey.fact("overlap_words"), unit=unit),
             "sequences_in_train",
             "share",
             form=".1%",
@@ -185,8 +178,7 @@ def _found(survey: Source) -> Part:
         )
     if survey.get("splits", "test", "sequences_in_train"):
         text += say(
-            "{share} of the {n}-{unit} sequences of the test stories stand in train as well: stock phrases,"
-            " which any"
+            "{share} of the {n}-{unit} sequences of the test stories stand in train as well: stock phrases, which any"
             " measure of copying has to allow for.",
             share=survey.fact("splits", "test", "sequences_in_train", "share", form=".1%"),
             n=survey.fact("overlap_words"),

@@ -91,8 +91,8 @@ def _weaknesses(material: Material) -> list[Text]:
     if longer:
         items.append(
             say(
-                "It sees {context} tokens; {share} of the train stories are longer, and of such a story it"
-                " forgets the beginning.",
+                "It sees {context} tokens; {share} of the train stories are longer, and of such a story it forgets the"
+                " beginning.",
                 context=run.settings.fact("model", "context_length"),
                 share=longer,
             )
@@ -101,8 +101,8 @@ def _weaknesses(material: Material) -> list[Text]:
         items.append(say("It learned train by heart in the end: the dev loss had turned before the run was over."))
     items.append(
         say(
-            "It continues stories like those that it was trained on, and knows nothing else. It was not made"
-            " safe in any way."
+            "It continues stories like those that it was trained on, and knows nothing else. It was not made safe in"
+            " any way."
         )
     )
     return items
@@ -148,9 +148,8 @@ def _limits(material: Material) -> list[Text]:
     if any(True for _ in measured(run)):
         items.append(
             say(
-                "The measures are of form (endings, repeats, names, copied words). Whether a plot makes sense"
-                " they do not see:"
-                " read the samples."
+                "The measures are of form (endings, repeats, names, copied words). Whether a plot makes sense they do"
+                " not see: read the samples."
             )
         )
     if run.score and run.rounded:
@@ -158,8 +157,8 @@ def _limits(material: Material) -> list[Text]:
     if material.results.race:
         items.append(
             say(
-                "The race is of one small model, with few seeds and on one machine; nanoGPT's rate was swept,"
-                " its code left as it is."
+                "The race is of one small model, with few seeds and on one machine; nanoGPT's rate was swept, its code"
+                " left as it is."
             )
         )
     if material.results.studies and any(

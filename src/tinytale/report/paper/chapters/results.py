@@ -56,17 +56,14 @@ def perplexity_at(score: Score, view: str, end: int) -> Fact:
 
 def _perplexity(material: Material, score: Score) -> list[Part]:
     text = say(
-        "For stories $i$ with $n_i$ nats ($-ln P$ of their tokens and of the closing end of text) and $b_i$"
-        " bytes, $N$ tokens in all:"
+        "For stories $i$ with $n_i$ nats ($-ln P$ of their tokens and of the closing end of text) and $b_i$ bytes, $N$"
+        " tokens in all:"
     )
     told = say(
-        "Perplexity depends on the tokenizer, bits per byte does not. Every token is scored once, pads never."
-        " _From its"
-        " start_ reads each story as a reader meets it; _windows_ cut the stream every $T$ tokens, as most"
-        " published losses do."
-        " The 95% intervals treat stories as a sample and the score as a ratio of two sums [cochran1977]. A"
-        " model that knows nothing has"
-        " perplexity $V$, {vocabulary}.",
+        "Perplexity depends on the tokenizer, bits per byte does not. Every token is scored once, pads never. _From"
+        " its start_ reads each story as a reader meets it; _windows_ cut the stream every $T$ tokens, as most"
+        " published losses do. The 95% intervals treat stories as a sample and the score as a ratio of two sums"
+        " [cochran1977]. A model that knows nothing has perplexity $V$, {vocabulary}.",
         vocabulary=material.subject.settings.fact("model", "vocab_size"),
     )
     rows = [(say("stories"), say("read"), say("loss"), say("perplexity (95%)"), say("bits per byte (95%)"))]
@@ -135,9 +132,8 @@ def _others(material: Material, score: Score) -> Text:
         return ()
     paper = material.published
     return say(
-        " For scale: a model of {layers} layers and width {width} in [eldan2023], trained on the whole corpus,"
-        " has about {bits} bits per byte"
-        " on v1.",
+        " For scale: a model of {layers} layers and width {width} in [eldan2023], trained on the whole corpus, has"
+        " about {bits} bits per byte on v1.",
         layers=paper.fact("paper", "layers"),
         width=paper.fact("paper", "width"),
         bits=paper.fact("paper", "bits_per_byte", form=".2f"),
@@ -156,15 +152,15 @@ def _curves(material: Material) -> list[Part]:
         if run.best_look == last[0]:
             before = run.metrics.fact(run.looks[-2][0], "dev_loss", form=".3f")
             text += say(
-                "Dev loss fell to the end, from {before} at the last look but one to {best}: the run was stopped"
-                " by its budget, not by overfitting.",
+                "Dev loss fell to the end, from {before} at the last look but one to {best}: the run was stopped by"
+                " its budget, not by overfitting.",
                 before=before,
                 best=best,
             )
         else:
             text += say(
-                "Dev loss turned at step {step}, at {best}; in the end it was {last}. From there on the model"
-                " learned train by heart.",
+                "Dev loss turned at step {step}, at {best}; in the end it was {last}. From there on the model learned"
+                " train by heart.",
                 step=run.metrics.fact(run.best_look, "step"),
                 best=best,
                 last=run.metrics.fact(last[0], "dev_loss", form=".3f"),
@@ -216,9 +212,8 @@ def _side_by_side(material: Material) -> Part:
 def _race(material: Material, race: Source) -> list[Part]:
     ours, theirs = ("participants", "tinytale"), ("participants", "nanogpt")
     text = say(
-        "How soon does a model of {weights} blocks of width {width} reach the best dev loss that nanoGPT"
-        " [nanogpt] reaches in {budget} tokens, {target} nats,"
-        " its rate swept?",
+        "How soon does a model of {weights} blocks of width {width} reach the best dev loss that nanoGPT [nanogpt]"
+        " reaches in {budget} tokens, {target} nats, its rate swept?",
         weights=race.fact("course", "size", "layers"),
         width=race.fact("course", "size", "width"),
         budget=race.fact(*theirs, "tokens_to_target", form="short"),
@@ -245,8 +240,8 @@ def _race(material: Material, race: Source) -> list[Part]:
         places = [place for place, one in enumerate(race.get("runs")) if one["who"] == "control"]
         longest = max(places, key=lambda place: race.get("runs", place, "tokens"))
         text += say(
-            " AdamW for all weights in our own loop, the control, has not reached it within {tokens} tokens, so"
-            " most of the gain is Muon's.",
+            " AdamW for all weights in our own loop, the control, has not reached it within {tokens} tokens, so most"
+            " of the gain is Muon's.",
             tokens=race.fact("runs", longest, "tokens", form="short"),
         )
     return [
@@ -301,6 +296,7 @@ def _speed_cell(bench: Source, who: str) -> Text:
 
 
 def _studies(material: Material, studies: list[Source]) -> list[Part]:
+    studies = sorted(studies, key=lambda study: (-len(study.get("runs")), study.name))
     texts = [text for study in studies if (text := _study(study))]
     seeds = say(" Where there are several seeds, the score is their mean.")
     return [
@@ -311,7 +307,8 @@ def _studies(material: Material, studies: list[Source]) -> list[Part]:
         Figure(
             "studies",
             say("Ablations: bits per byte on dev, a dot a run with its 95% interval; each panel has one question."),
-            material.drawn("studies", lambda: studies_figure([study.content for study in studies])) or b"",
+            material.drawn("studies", lambda: studies_figure({study.path.stem: study.content for study in studies}))
+            or b"",
             "Panels of dots, one row a variation.",
             "page" if len(studies) > 1 else "column",
         ),
@@ -330,7 +327,8 @@ def _study(study: Source) -> Text:
     means.sort(key=lambda pair: pair[1].value)
     (best, low), (worst, high) = means[0], means[-1]
     return say(
-        "_{question}_ – best: `{best}` ({settings}{low}); worst: `{worst}` ({high}).",
+        "{name}: _{question}_ – best: `{best}` ({settings}{low}); worst: `{worst}` ({high}).",
+        name=study.path.stem,
         question=str(study.get("question")),
         best=best,
         settings=_own_settings(study, best),

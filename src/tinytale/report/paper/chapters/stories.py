@@ -30,10 +30,9 @@ def _measures(material: Material, known: Sequence[Measured]) -> list[Part]:
     score = known[0].score
     part = "quality" if score.has("quality") else "memorisation"
     text = say(
-        "The model told {n} stories without a prompt, at temperature {temperature}. [tab:quality] lays each"
-        " measure beside the same of as many"
-        " real stories of {split}, cut where a told one had to end. Two figures differ here where their 95%"
-        " intervals do not overlap. ",
+        "The model told {n} stories without a prompt, at temperature {temperature}. [tab:quality] lays each measure"
+        " beside the same of as many real stories of {split}, cut where a told one had to end. Two figures differ here"
+        " where their 95% intervals do not overlap. ",
         n=score.fact(part, "settings", "stories", form=","),
         temperature=score.fact(part, "settings", "temperature", form="g"),
         split=score.split,
@@ -91,8 +90,7 @@ def _relevance(score: Score) -> Text:
         }
 
     text = say(
-        "It also went on with the openings of real stories. Of the names in an opening, {told} come again (in"
-        " the real"
+        "It also went on with the openings of real stories. Of the names in an opening, {told} come again (in the real"
         " continuation {real}; by chance, with the openings of others, {chance}).",
         **shares("names_kept"),
     )
@@ -131,8 +129,8 @@ def _samples(samples: Source, room: Room, unit: str) -> list[Part]:
     parts: list[Part] = []
     if told:
         text = say(
-            "The first of {n} stories, begun without a prompt (temperature {temperature}, seed {seed}); nobody"
-            " chose them.",
+            "The first of {n} stories, begun without a prompt (temperature {temperature}, seed {seed}); nobody chose"
+            " them.",
             n=samples.derived("count", ",", ("stories",)),
             temperature=samples.fact("settings", "temperature", form="g"),
             seed=samples.fact("settings", "seed", form="d"),
@@ -184,11 +182,9 @@ def shorten(text: str, words: int) -> str:
 def _attention(material: Material, svg: bytes) -> list[Part]:
     heads = material.subject.settings.derived("product", ",", ("model", "layers"), ("model", "heads"))
     text = say(
-        "[fig:attention] shows where heads look while the model reads the beginning of its own first sample: of"
-        " all {n} heads"
-        " the one that takes most from the token before, the one that takes most from the beginning of the text,"
-        " and the one that takes most from"
-        " what lies between.",
+        "[fig:attention] shows where heads look while the model reads the beginning of its own first sample: of all"
+        " {n} heads the one that takes most from the token before, the one that takes most from the beginning of the"
+        " text, and the one that takes most from what lies between.",
         n=heads,
     )
     caption = say("Attention: each row is a token that takes from the tokens of its columns, the darker the more.")

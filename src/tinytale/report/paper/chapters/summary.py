@@ -47,8 +47,8 @@ def summary(material: Material) -> Text:
     race = material.results.race
     if race and race.get("participants", "tinytale", "times_less_time"):
         text += say(
-            " The same code and optimiser reach nanoGPT's best loss on a small model with {tokens} times fewer"
-            " tokens, in {time} times less time.",
+            " The same code and optimiser reach nanoGPT's best loss on a small model with {tokens} times fewer tokens,"
+            " in {time} times less time.",
             tokens=race.fact("participants", "tinytale", "times_fewer_tokens", form=".1f"),
             time=race.fact("participants", "tinytale", "times_less_time", form=".1f"),
         )

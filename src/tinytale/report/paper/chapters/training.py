@@ -21,7 +21,7 @@ def training(run: RunMaterial) -> Section:
         (
             Paragraph(say("Cross-entropy of the next token, over the $N$ tokens of a step, divided once:"), "Loss"),
             Display("cal(L) = -1/N sum_(n=1)^N ln P(x_(n+1) | x_1, ..., x_n)"),
-            *(_muon() if muon else []),
+            *(_muon(run) if muon else []),
             *_adamw(run, muon),
             _schedule(run),
             Table(
@@ -31,24 +31,26 @@ def training(run: RunMaterial) -> Section:
     )
 
 
-def _muon() -> list[Part]:
+def _muon(run: RunMaterial) -> list[Part]:
+    decay = run.config.optimiser.matrix_weight_decay > 0
     return [
         Paragraph(
             say(
                 "Every matrix inside the blocks moves by Muon [jordan2024] (queries, keys and values as three). For a"
-                " gradient $G$ of $R times C'$ entries, with rate $eta$ and momentum $beta$,"
+                " gradient $G$ of $R times C'$ entries, its moving average $m$ with momentum $beta$, and a rate $eta$,"
             ),
             "Muon",
         ),
         Display("m <- beta m + (1 - beta) G, quad X <- (beta m + (1 - beta) G) \\/ norm(dot)_F,"),
         Display('X <- a X + (b A + c A^2) X, quad A = X X^top quad ("five times"),'),
-        Display("W <- W - eta sqrt(max(1, R\\/C')) thin X"),
+        Display(f"W <- {'(1 - eta lambda) ' if decay else ''}W - eta sqrt(max(1, R\\/C')) thin X"),
         Paragraph(
             say(
-                "where $norm(dot)_F$ is the norm of what is divided and $(a, b, c) = (3.4445, -4.7750, 2.0315)$."
-                " These Newton–Schulz steps"
-                " bring all singular values of $X$ near $1$: the update goes equally far in every direction."
+                "where $norm(dot)_F$ is the norm of what is divided and $(a, b, c) = (3.4445, -4.7750, 2.0315)$. These"
+                " Newton–Schulz steps bring all singular values of $X$ near $1$: the update goes equally far in every"
+                " direction."
             )
+            + (say(" Besides, every matrix decays, at $lambda$.") if decay else ())
         ),
     ]
 
@@ -58,10 +60,19 @@ def _adamw(run: RunMaterial, muon: bool) -> list[Part]:
     what = "Embeddings, gains and biases $w$ move by AdamW" if muon else "Every weight $w$ moves by AdamW"
     tail = " + lambda w" if decay else ""
     return [
-        Paragraph(say(f"{what} [loshchilov2019]: at step $s$, with gradient $g$ and two moving averages,"), "AdamW"),
+        Paragraph(
+            say(
+                f"{what} [loshchilov2019]: at step $s$, with gradient $g$, its moving average $m$ and that of"
+                f" its square, $v$,"
+            ),
+            "AdamW",
+        ),
         Display("m <- beta_1 m + (1 - beta_1) g, quad v <- beta_2 v + (1 - beta_2) g^2,"),
         Display(f"w <- w - eta ((m \\/ (1 - beta_1^s)) / (sqrt(v \\/ (1 - beta_2^s)) + epsilon){tail})"),
-        *([Paragraph(say("The decay $lambda$ spares gains and biases."))] if decay else []),
+        Paragraph(
+            say("with a rate $eta$, decay rates $beta_1$, $beta_2$ and a small constant $epsilon$.")
+            + (say(" The decay $lambda$ spares gains and biases.") if decay else ())
+        ),
     ]
 
 
@@ -79,6 +90,8 @@ def _schedule(run: RunMaterial) -> Part:
         )
     else:
         text += say(".")
+    if optimiser.average_decay:
+        text += say(" What is scored and published is a moving average of the weights [polyak1992].")
     if run.best_look is not None:
         text += say(
             " The weights that are published are those with the lowest loss on dev, of step {step}.",
