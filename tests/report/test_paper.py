@@ -264,13 +264,20 @@ def test_what_a_model_tells_is_never_read_as_markup(tmp_path: Path):
     assert "<script>alert" not in page and "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
-def test_long_stories_lose_room_before_the_report_loses_its_pages(tmp_path: Path):
-    story = "word " * 4000
-    document, pdf = build(gather_quickly(make_run(tmp_path / "run", [story] * 4)), "pdf")
-    pages, again = pdf_of(document)
-    assert pages <= PAGES and again == pdf
-    (told,) = (part for part in document.parts() if isinstance(part, Stories))
-    assert all(len(one.told.split()) <= 401 and one.told.endswith("…") for one in told.stories)
+def test_stories_lose_room_before_the_report_loses_its_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    material = gather_quickly(make_run(tmp_path / "run", ["word " * 4000] * 4))
+    full = compose(material, ROOMS[0])
+    pages, _ = pdf_of(full)
+    monkeypatch.setattr("tinytale.report.paper.typeset.PAGES", pages - 1)
+    document, pdf = build(material, "pdf")
+    assert pdf_of(document) == (pages - 1, pdf)
+    (most,), (fewer,) = (
+        [part.stories for part in one.parts() if isinstance(part, Stories)] for one in (full, document)
+    )
+    assert len(fewer) < len(most) and all(len(one.told.split()) == 401 and one.told.endswith("…") for one in most)
+    monkeypatch.setattr("tinytale.report.paper.typeset.PAGES", 1)
+    with pytest.raises(TaleError, match="may have 1; name fewer runs"):
+        build(material, "pdf")
 
 
 def test_several_runs_stand_side_by_side(tmp_path: Path):

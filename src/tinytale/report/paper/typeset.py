@@ -34,16 +34,17 @@ def fitting(compose: Callable[[Room], Document]) -> tuple[Document, bytes]:
     """The document with the most in it that keeps to its pages, and its PDF.
 
     Raises:
-        TaleError: Typst refuses it.
+        TaleError: it does not fit, however little is said; or Typst refuses it.
     """
-    pages, document, pdf = 0, None, b""
+    pages = 0
     for room in ROOMS:
         document = compose(room)
         pages, pdf = pdf_of(document)
         if pages <= PAGES:
-            break
-    assert document is not None
-    return document, pdf
+            return document, pdf
+    raise TaleError(
+        f"the report needs {pages} pages, and may have {PAGES}; name fewer runs, or take --format html: it has no pages"
+    )
 
 
 def pdf_of(document: Document) -> tuple[int, bytes]:

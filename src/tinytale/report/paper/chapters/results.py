@@ -327,7 +327,7 @@ def _study(study: Source) -> Text:
     means.sort(key=lambda pair: pair[1].value)
     (best, low), (worst, high) = means[0], means[-1]
     return say(
-        "{name}: _{question}_ – best: `{best}` ({settings}{low}); worst: `{worst}` ({high}).",
+        "*{name}:* _{question}_ – best: `{best}` ({settings}{low}); worst: `{worst}` ({high}).",
         name=study.path.stem,
         question=str(study.get("question")),
         best=best,
