@@ -356,6 +356,8 @@ def test_templates_become_spans_and_values_stay_as_they_are():
         (5_853_184, "short", "5.85M"),
         (159_727, "short", "160k"),
         (512, "short", "512"),
+        (634_018, "mega", "0.63"),
+        (15_412, "mega", "0.015"),
         (30_721_513, "mega", "30.7"),
         (2_227_753_162, "mega", "2228"),
         (4850.4, "clock", "1 h 20 min"),

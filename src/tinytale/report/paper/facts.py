@@ -36,7 +36,7 @@ FORMS: dict[str, Callable[[float], str]] = {
     "millions": lambda value: (
         f"{value / 1e6:,.{0 if value >= 1e8 else 3}{'f' if value >= 1e8 else 'g'}}\N{NO-BREAK SPACE}million"
     ),
-    "mega": lambda value: f"{value / 1e6:.{1 if value < 1e8 else 0}f}",
+    "mega": lambda value: f"{value / 1e6:.{'2g' if value < 1e6 else '1f' if value < 1e8 else '0f'}}",
     "short": lambda value: _short(value),
     "clock": lambda value: _duration(value),
 }
