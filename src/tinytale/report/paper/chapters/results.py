@@ -1,25 +1,16 @@
 """How well the model predicts stories that it has not seen, beside its cost and beside others."""
 
-from itertools import groupby
-
 from tinytale.evaluation.results import VIEWS
-from tinytale.report.paper.facts import Fact, Source
-from tinytale.report.paper.figures import curves_figure, race_panels, studies_figure
+from tinytale.report.paper.chapters.ablations import ablations
+from tinytale.report.paper.chapters.peers import race, speed
+from tinytale.report.paper.facts import Fact
+from tinytale.report.paper.figures import curves_figure
 from tinytale.report.paper.material import Material, Score
 from tinytale.report.paper.parts import Display, Figure, Paragraph, Part, Section, Table
-from tinytale.report.paper.text import Text, join, say
+from tinytale.report.paper.text import Text, say
 
-BENCHES = ("S", "124M")
 OFTEN = 0.05
 """Share of the stories that must have a position for its loss to be spoken of."""
-CONTENDERS = {
-    "nanogpt": "nanoGPT, as it comes",
-    "nanogpt-best": "nanoGPT, at its best",
-    "transformers": "Hugging Face, as it comes",
-    "transformers-best": "Hugging Face, at its best",
-    "tinytale-native": "tinytale, AdamW",
-    "tinytale": "tinytale, Muon",
-}
 
 
 def results(material: Material) -> Section:
@@ -32,10 +23,10 @@ def results(material: Material) -> Section:
     if len(material.runs) > 1:
         parts.append(_side_by_side(material))
     if material.results.race:
-        parts += _race(material, material.results.race)
-    parts += _speed(material)
+        parts += race(material, material.results.race)
+    parts += speed(material)
     if material.results.studies:
-        parts += _studies(material, material.results.studies)
+        parts += ablations(material, material.results.studies)
     return Section("Results", tuple(parts))
 
 
@@ -207,147 +198,3 @@ def _side_by_side(material: Material) -> Part:
     return Table(
         "runs", say("The runs side by side; stories from their start.") + remark, tuple(rows), "page", "lrrrlr"
     )
-
-
-def _race(material: Material, race: Source) -> list[Part]:
-    ours, theirs = ("participants", "tinytale"), ("participants", "nanogpt")
-    text = say(
-        "How soon does a model of {weights} blocks of width {width} reach the best dev loss that nanoGPT [nanogpt]"
-        " reaches in {budget} tokens, {target} nats, its rate swept?",
-        weights=race.fact("course", "size", "layers"),
-        width=race.fact("course", "size", "width"),
-        budget=race.fact(*theirs, "tokens_to_target", form="short"),
-        target=race.fact("target_loss", form=".3f"),
-    )
-    if race.get(*ours, "tokens_to_target"):
-        text += say(
-            " Ours, by its slower seed, needs {tokens} tokens: *{fewer} times fewer*",
-            tokens=race.fact(*ours, "tokens_to_target", form="short"),
-            fewer=race.fact(*ours, "times_fewer_tokens", form=".2f"),
-        )
-        if race.get(*ours, "times_less_time"):
-            text += say(
-                ", in {own} s instead of {other} s of training steps: *{less} times less time*",
-                own=race.fact(*ours, "seconds_to_target", form=".0f"),
-                other=race.fact(*theirs, "seconds_to_target", form=".0f"),
-                less=race.fact(*ours, "times_less_time", form=".2f"),
-            )
-        text += say(" ([fig:race]). Compiling is not in these seconds.")
-    else:
-        text += say(" Ours did not reach it ([fig:race]).")
-    control = race.get("participants", "control")
-    if control is not None and control.get("tokens_to_target") is None:
-        places = [place for place, one in enumerate(race.get("runs")) if one["who"] == "control"]
-        longest = max(places, key=lambda place: race.get("runs", place, "tokens"))
-        text += say(
-            " AdamW for all weights in our own loop, the control, has not reached it within {tokens} tokens, so most"
-            " of the gain is Muon's.",
-            tokens=race.fact("runs", longest, "tokens", form="short"),
-        )
-    return [
-        Paragraph(text, "The race"),
-        Figure(
-            "race",
-            say("Dev loss against tokens: nanoGPT, our loop with AdamW, and with Muon. Dashed: nanoGPT's best."),
-            material.drawn("race", lambda: race_panels(race.content)) or b"",
-            "Curves of three programs; tinytale's falls fastest.",
-        ),
-    ]
-
-
-def _speed(material: Material) -> list[Part]:
-    benches = {name: bench for name in BENCHES if (bench := material.results.bench(name))}
-    if not benches:
-        return []
-    rows = [(say("tokens a second (× nanoGPT)"), *(say("{name}", name=name) for name in benches))]
-    for who, name in CONTENDERS.items():
-        if any(bench.get("contenders", who) for bench in benches.values()):
-            rows.append((say(name), *(_speed_cell(bench, who) for bench in benches.values())))
-    sizes = [
-        say(
-            "{name} is {layers} blocks of width {width}, context {context}",
-            name=name,
-            layers=bench.fact("size", "layers"),
-            width=bench.fact("size", "width"),
-            context=bench.fact("size", "context_length"),
-        )
-        for name, bench in benches.items()
-    ]
-    first = next(iter(benches.values()))
-    caption = (
-        say(
-            "Speed of training steps on {cores} cores, the same weights and batches, in turn. ",
-            cores=first.fact("threads"),
-        )
-        + join(sizes, "; ")
-        + say(". _At its best_: bfloat16, compiled.")
-    )
-    return [Table("speed", caption, tuple(rows))]
-
-
-def _speed_cell(bench: Source, who: str) -> Text:
-    if not bench.get("contenders", who):
-        return say("–")
-    return say(
-        "{speed} ({ratio})",
-        speed=bench.fact("contenders", who, "tokens_per_second", form=",.0f"),
-        ratio=bench.fact("contenders", who, "ratio", form=".2f"),
-    )
-
-
-def _studies(material: Material, studies: list[Source]) -> list[Part]:
-    studies = sorted(studies, key=lambda study: (-len(study.get("runs")), study.name))
-    texts = [text for study in studies if (text := _study(study))]
-    seeds = say(" Where there are several seeds, the score is their mean.")
-    return [
-        Paragraph(
-            say("One change at a time, scored on dev stories from their start ([fig:studies]). ") + join(texts) + seeds,
-            "Ablations",
-        ),
-        Figure(
-            "studies",
-            say("Ablations: bits per byte on dev, a dot a run with its 95% interval; each panel has one question."),
-            material.drawn("studies", lambda: studies_figure({study.path.stem: study.content for study in studies}))
-            or b"",
-            "Panels of dots, one row a variation.",
-            "page" if len(studies) > 1 else "column",
-        ),
-    ]
-
-
-def _study(study: Source) -> Text:
-    """The question, and the variations with the lowest and the highest score."""
-    means = []
-    for name, group in groupby(enumerate(study.get("runs") or []), key=lambda pair: pair[1]["variation"]):
-        places = [place for place, _ in group]
-        keys = [("runs", place, "dev", "views", "stories", "bits_per_byte") for place in places]
-        means.append((name, study.derived("mean", ".3f", *keys)))
-    if len(means) < 2:
-        return ()
-    means.sort(key=lambda pair: pair[1].value)
-    (best, low), (worst, high) = means[0], means[-1]
-    return say(
-        "*{name}:* _{question}_ – best: `{best}` ({settings}{low}); worst: `{worst}` ({high}).",
-        name=study.path.stem,
-        question=str(study.get("question")),
-        best=best,
-        settings=_own_settings(study, best),
-        low=low,
-        worst=worst,
-        high=high,
-    )
-
-
-def _own_settings(study: Source, variation: str) -> Text:
-    """What a variation sets that not all variations set alike."""
-    runs = study.get("runs")
-    place = next(place for place, run in enumerate(runs) if run["variation"] == variation)
-    texts: list[Text] = []
-    for section, values in (runs[place].get("settings") or {}).items():
-        for name, value in values.items():
-            if all((run["settings"].get(section) or {}).get(name) == value for run in runs):
-                continue
-            key = ("runs", place, "settings", section, name)
-            shown = study.fact(*key, form="g") if type(value) in (int, float) else str(value)
-            texts.append(say("{name} {value}; ", name=name.replace("_", " "), value=shown))
-    return join(texts, "")
