@@ -30,6 +30,7 @@ for verb in (
     "push",
     "bench",
     "study",
+    "report",
     "doctor",
 ):
     app.command(f"tinytale.commands.{verb}:{verb}", name=verb)

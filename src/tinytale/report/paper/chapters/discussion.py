@@ -1,0 +1,168 @@
+"""What the results say for the model and against it, what would help, and how far the evidence goes."""
+
+from tinytale.model.folder import is_gpt2
+from tinytale.report.paper.facts import Fact, derive
+from tinytale.report.paper.material import Material
+from tinytale.report.paper.measures import measured
+from tinytale.report.paper.parts import Bullets, Paragraph, Part, Section
+from tinytale.report.paper.text import Text, join, say
+
+AREAS = {
+    "endings": "how they end",
+    "repetition": "how little they repeat themselves",
+    "diversity": "how much they differ from one another",
+    "spelling": "spelling",
+    "relevance": "how well they go on with a beginning",
+    "memorisation": "how little they copy from train",
+}
+"""The groups of measures, in the words of a verdict."""
+
+
+def discussion(material: Material) -> Section:
+    """The chapter."""
+    parts: list[Part] = []
+    for heading, items in (
+        ("Strengths", _strengths(material)),
+        ("Weaknesses", _weaknesses(material)),
+        ("What would improve it", _improvements(material)),
+        ("Limits of the evidence", _limits(material)),
+    ):
+        if items:
+            parts += [Paragraph((), heading), Bullets(tuple(items))]
+    return Section("Discussion", tuple(parts))
+
+
+def still_falling(material: Material) -> bool | None:
+    """Whether the last look at dev was the best; None if that is not known."""
+    run = material.subject
+    return run.best_look == run.looks[-1][0] if len(run.looks) > 1 and run.best_look is not None else None
+
+
+def longer_stories(material: Material) -> Fact | None:
+    """The share of train stories that are longer than the context."""
+    context = str(material.subject.config.model.context_length)
+    key = ("splits", "train", "longer_than", context, "share")
+    return material.survey.fact(*key, form=".0%") if material.survey and material.survey.get(*key) else None
+
+
+def _areas(material: Material, short: bool) -> Text:
+    """What told stories are measured by, where some measure is worse than that of real ones, or where none is."""
+    areas: dict[str, bool] = {}
+    for one in measured(material.subject):
+        areas[one.measure.group] = areas.get(one.measure.group, False) or one.verdict == "worse"
+    return join([say(AREAS[area]) for area, worse in areas.items() if worse == short], ", ", " and ")
+
+
+def _strengths(material: Material) -> list[Text]:
+    run, race = material.subject, material.results.race
+    items = []
+    if run.score:
+        items.append(
+            say(
+                "It predicts: among {vocabulary} tokens it is as unsure as if {perplexity} were equally likely.",
+                vocabulary=run.settings.fact("model", "vocab_size"),
+                perplexity=run.score.fact("views", "stories", "perplexity", form=".2f"),
+            )
+        )
+    good = _areas(material, short=False)
+    if good:
+        items.append(say("Beside real stories, told ones hold their own in {areas}.", areas=good))
+    if race and race.get("participants", "tinytale", "times_less_time"):
+        items.append(
+            say(
+                "It trains fast: {times} times less time to the same loss than nanoGPT, as it comes.",
+                times=race.fact("participants", "tinytale", "times_less_time", form=".1f"),
+            )
+        )
+    if is_gpt2(run.config.model):
+        items.append(
+            say("It is an ordinary GPT-2: its folder loads in Hugging Face's library as it is, with equal logits.")
+        )
+    return items
+
+
+def _weaknesses(material: Material) -> list[Text]:
+    run = material.subject
+    items = []
+    bad = _areas(material, short=True)
+    if bad:
+        items.append(say("Beside real stories, told ones fall short in {areas} ([tab:quality]).", areas=bad))
+    longer = longer_stories(material)
+    if longer:
+        items.append(
+            say(
+                "It sees {context} tokens; {share} of the train stories are longer, and of such a story it forgets the"
+                " beginning.",
+                context=run.settings.fact("model", "context_length"),
+                share=longer,
+            )
+        )
+    if still_falling(material) is False:
+        items.append(say("It learned train by heart in the end: the dev loss had turned before the run was over."))
+    items.append(
+        say(
+            "It continues stories like those that it was trained on, and knows nothing else. It was not made safe in"
+            " any way."
+        )
+    )
+    return items
+
+
+def _improvements(material: Material) -> list[Text]:
+    run, items = material.subject, []
+    match still_falling(material):
+        case True:
+            items.append(say("Train longer: the dev loss was falling to the end."))
+        case False:
+            items.append(say("More text, or dropout and weight decay, before more steps: the dev loss had turned."))
+    if material.tinystories and material.survey:
+        corpus = (material.published, ("corpus", "v2_bytes"))
+        items.append(
+            say(
+                "Train on the whole corpus: V2 has {times} times the text of this sample.",
+                times=derive("ratio", ".0f", corpus, (material.survey, ("splits", "train", "bytes"))),
+            )
+        )
+    if longer_stories(material):
+        items.append(say("A longer context, for the stories that do not fit."))
+    if not run.score_with("quality"):
+        items.append(say("Measure the stories themselves: `tinytale evaluate --suite full`."))
+    if not run.score_with("judge"):
+        items.append(say("Let people, or a judge (`evaluate --judge`), grade plot and consistency."))
+    return items
+
+
+def _limits(material: Material) -> list[Text]:
+    run, items = material.subject, []
+    if len(material.runs) == 1:
+        items.append(say("One run with one seed: intervals are over stories and say nothing about other seeds."))
+    if material.tinystories:
+        items.append(
+            say(
+                "The test stories were written by the models that wrote train, so scores say how well those are"
+                " imitated."
+            )
+        )
+    elif run.score:
+        items.append(say("The test stories are of the same source as train: scores say nothing about other text."))
+    if any(True for _ in measured(run)):
+        items.append(
+            say(
+                "The measures are of form (endings, repeats, names, copied words). Whether a plot makes sense they do"
+                " not see: read the samples."
+            )
+        )
+    if run.score and run.rounded:
+        items.append(say("Scores are of float32 weights, before they were rounded for shipping."))
+    if material.results.race:
+        items.append(
+            say(
+                "The race is of one small model, with few seeds and on one machine; nanoGPT's rate was swept, its code"
+                " left as it is."
+            )
+        )
+    if material.results.studies and any(
+        len({one["seed"] for one in study.get("runs")}) < 2 for study in material.results.studies
+    ):
+        items.append(say("Ablations with one seed show large differences only."))
+    return items

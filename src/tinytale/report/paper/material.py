@@ -1,0 +1,275 @@
+"""What a report is made from: the files of a run and, for a project's own report, of a folder of results."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tinytale.config import TrainConfig
+from tinytale.data.shards import MANIFEST_FILE, Manifest
+from tinytale.errors import TaleError, UsageError
+from tinytale.files import read_json
+from tinytale.report.paper.facts import Fact, Source
+from tinytale.runs import RunFolder, model_folder
+
+PUBLISHED = Path(__file__).with_name("published.toml")
+TINYSTORIES = "roneneldan/TinyStories"
+"""Its repository on the Hub."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One result: a file of the evaluation folder, and the split in it."""
+
+    source: Source
+    split: str
+
+    def get(self, *key: str | int) -> Any:
+        """The value there; None if there is none."""
+        return self.source.get(self.split, *key)
+
+    def fact(self, *key: str | int, form: str = ",") -> Fact:
+        """The number there."""
+        return self.source.fact(self.split, *key, form=form)
+
+    def has(self, *key: str | int) -> bool:
+        """Whether something was measured there."""
+        return self.get(*key) is not None
+
+
+@dataclass(frozen=True)
+class RunMaterial:
+    """The files of one run."""
+
+    name: str
+    run: RunFolder
+    config: TrainConfig
+
+    @classmethod
+    def read(cls, folder: Path, name: str) -> "RunMaterial":
+        """Open a run that has weights.
+
+        Raises:
+            UsageError: it is not a run, or has no weights yet.
+        """
+        run = RunFolder(folder)
+        if not run.config.is_file():
+            raise UsageError(
+                f"{folder} is not a run (config.toml is missing); a report is made of what `tinytale train` or"
+                " `tinytale export` wrote"
+            )
+        model_folder(folder)
+        return cls(name, run, run.read_config())
+
+    def _source(self, path: Path) -> Source:
+        return Source.read(path, f"{self.name}/{path.relative_to(self.run.path).as_posix()}")
+
+    @cached_property
+    def settings(self) -> Source:
+        """config.toml."""
+        return self._source(self.run.config)
+
+    @cached_property
+    def weights(self) -> Source:
+        """Of the weights, how many there are."""
+        return self._source(self.run.model)
+
+    @property
+    def rounded(self) -> bool:
+        """Whether the weights lie there in fewer digits than they were trained in."""
+        return read_json(self.run.model / "config.json").get("dtype") not in (None, "float32")
+
+    @cached_property
+    def metrics(self) -> Source:
+        """metrics.jsonl, a list; empty if there is none."""
+        if self.run.metrics.is_file():
+            return self._source(self.run.metrics)
+        return Source(f"{self.name}/metrics.jsonl", self.run.metrics, [])
+
+    @cached_property
+    def samples(self) -> Source | None:
+        """samples.json, if its stories were told by the weights that were scored."""
+        if not self.run.samples.is_file():
+            return None
+        samples = self._source(self.run.samples)
+        scored = {score.get("weights") for score in self.scores} - {None}
+        return samples if not scored or samples.get("weights") in scored else None
+
+    @cached_property
+    def scores(self) -> list[Score]:
+        """Every result; those on the run's own dataset first, and of these the test split.
+
+        Raises:
+            TaleError: one of them is damaged.
+        """
+        sources = [self._source(path) for path in sorted(self.run.evaluation.glob("*.json"))]
+        for source in sources:
+            if not isinstance(source.content, dict):
+                raise TaleError(f"{source.path} does not hold results; delete it, and evaluate again")
+        found = [Score(source, split) for source in sources for split in source.content]
+        order = {"test": 0, "dev": 1}
+        own = self.config.data.digest
+        return sorted(
+            (score for score in found if score.has("views", "stories", "bits_per_byte")),
+            key=lambda score: (score.get("digest") != own, order.get(score.split, 2), score.source.name),
+        )
+
+    @property
+    def score(self) -> Score | None:
+        """The result that counts."""
+        return self.scores[0] if self.scores else None
+
+    def score_with(self, part: str) -> Score | None:
+        """The first result that has a part of the full suite."""
+        return next((score for score in self.scores if score.has(part)), None)
+
+    def last(self, field: str) -> tuple[int, str] | None:
+        """Where the metrics name something for the last time."""
+        places = (place for place, entry in reversed(list(enumerate(self.metrics.content))))
+        return next(((place, field) for place in places if self.metrics.get(place, field) is not None), None)
+
+    @cached_property
+    def looks(self) -> list[tuple[int, int, float]]:
+        """Every evaluation on dev while training: its place in the metrics, the tokens seen by then, and the loss."""
+        tokens, found = None, []
+        for place, entry in enumerate(self.metrics.content):
+            tokens = entry.get("tokens", tokens)
+            if entry.get("dev_loss") is not None and tokens is not None:
+                found.append((place, tokens, entry["dev_loss"]))
+        return found
+
+    @cached_property
+    def best_look(self) -> int | None:
+        """The place in the metrics of the evaluation whose weights were kept."""
+        eligible = [look for look in self.looks if self.metrics.get(look[0], "may_be_best") is not False]
+        return min(eligible, key=lambda look: look[2])[0] if eligible else None
+
+    @cached_property
+    def manifest(self) -> Source | None:
+        """Of the dataset that the run names, if it lies here and is still the same."""
+        folder = Path(self.config.data.folder or ".")
+        if not (self.config.data.folder and (folder / MANIFEST_FILE).is_file()):
+            return None
+        if Manifest.load(folder).digest != self.config.data.digest:
+            return None
+        return Source.read(folder / MANIFEST_FILE, f"{folder.name}/{MANIFEST_FILE}")
+
+    @property
+    def dataset(self) -> str:
+        """What the run calls its dataset."""
+        return Path(self.config.data.folder).name or "an unnamed dataset"
+
+
+@dataclass(frozen=True)
+class Results:
+    """A folder of results beyond a run: surveys, a race, benches, studies. Every part of it may be missing."""
+
+    folder: Path | None
+
+    def _read(self, *parts: str) -> Source | None:
+        if self.folder is None or not (path := self.folder.joinpath(*parts)).is_file():
+            return None
+        return Source.read(path, "/".join(("results", *parts)))
+
+    def survey(self, digest: str) -> Source | None:
+        """The survey of a dataset."""
+        found = (source for source in self._folder("data") if source.get("digest") == digest)
+        return next(found, None)
+
+    def notes(self, survey: Source) -> Source | None:
+        """What only a person can say about a surveyed dataset: a TOML file beside the survey."""
+        return self._read("data", survey.path.with_suffix(".toml").name)
+
+    @cached_property
+    def race(self) -> Source | None:
+        """The summary of a race to nanoGPT's best loss."""
+        return self._read("race", "summary.json")
+
+    @cached_property
+    def studies(self) -> list[Source]:
+        """The results of studies."""
+        return list(self._folder("study"))
+
+    def bench(self, name: str) -> Source | None:
+        """Step times of a size."""
+        return self._read("bench", f"{name}.json")
+
+    def _folder(self, name: str) -> Iterator[Source]:
+        for path in sorted((self.folder / name).glob("*.json")) if self.folder else ():
+            if source := self._read(name, path.name):
+                yield source
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that a report is made from. The first run is its subject."""
+
+    runs: tuple[RunMaterial, ...]
+    results: Results
+    drawings: dict[str, bytes | None] = field(default_factory=dict, repr=False)
+    """Made once, however often the report is composed anew to fit its pages."""
+
+    @property
+    def subject(self) -> RunMaterial:
+        """The run that the report is about."""
+        return self.runs[0]
+
+    def drawn(self, name: str, draw: Callable[[], bytes | None]) -> bytes | None:
+        """A drawing by its name; None if there is nothing to draw."""
+        if name not in self.drawings:
+            self.drawings[name] = draw()
+        return self.drawings[name]
+
+    @cached_property
+    def survey(self) -> Source | None:
+        """Of the subject's dataset."""
+        return self.results.survey(self.subject.config.data.digest)
+
+    @cached_property
+    def notes(self) -> Source | None:
+        """About the subject's dataset."""
+        return self.results.notes(self.survey) if self.survey else None
+
+    @cached_property
+    def manifest(self) -> Source | None:
+        """Of the subject's dataset, where there is no survey: a report made of kept results needs no dataset."""
+        return None if self.survey else self.subject.manifest
+
+    @cached_property
+    def published(self) -> Source:
+        """Figures that others have published."""
+        return Source.read(PUBLISHED, "published.toml")
+
+    @property
+    def tinystories(self) -> bool:
+        """Whether the dataset is made of TinyStories: its notes say so, or it came from that repository of the Hub."""
+        if self.notes and self.notes.get("corpus") == "TinyStories":
+            return True
+        return bool(self.manifest and TINYSTORIES in str(self.manifest.get("settings", "source")))
+
+    @property
+    def unit(self) -> str:
+        """What its texts are counted in: `word`, or `character` where there are no blanks between words."""
+        score = self.subject.score_with("quality") or self.subject.score_with("memorisation")
+        known = score and (score.get("quality", "unit") or score.get("memorisation", "unit"))
+        return str(known or (self.survey and self.survey.get("unit")) or "word")
+
+    def sources(self) -> Iterator[Source]:
+        """Every file that was read for numbers."""
+        for run in self.runs:
+            yield from (run.settings, run.weights, run.metrics, *(score.source for score in run.scores))
+            if run.samples:
+                yield run.samples
+        yield self.published
+        for source in (
+            self.survey,
+            self.notes,
+            self.manifest,
+            self.results.race,
+            self.results.bench("S"),
+            self.results.bench("124M"),
+        ):
+            if source:
+                yield source
+        yield from self.results.studies
