@@ -11,7 +11,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from website.site import Site  # noqa: E402
+try:
+    from website.site import Site
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is not installed, which the site needs: pip install -c constraints.txt -e '.[docs]'")
 
 
 def main(arguments: list[str]) -> int:

@@ -191,12 +191,17 @@ class Results:
         """The results of studies."""
         return list(self._folder("study"))
 
+    def reading(self, weights: str) -> Source | None:
+        """What a person marked in stories of weights with this SHA-256, and in real ones: a TOML file."""
+        found = (source for source in self._folder("reading", "toml") if source.get("told", "weights") == weights)
+        return next(found, None)
+
     def bench(self, name: str) -> Source | None:
         """Step times of a size."""
         return self._read("bench", f"{name}.json")
 
-    def _folder(self, name: str) -> Iterator[Source]:
-        for path in sorted((self.folder / name).glob("*.json")) if self.folder else ():
+    def _folder(self, name: str, kind: str = "json") -> Iterator[Source]:
+        for path in sorted((self.folder / name).glob(f"*.{kind}")) if self.folder else ():
             if source := self._read(name, path.name):
                 yield source
 
@@ -237,6 +242,12 @@ class Material:
         return None if self.survey else self.subject.manifest
 
     @cached_property
+    def reading(self) -> Source | None:
+        """A person's marks in the subject's samples."""
+        samples = self.subject.samples
+        return self.results.reading(str(samples.get("weights"))) if samples else None
+
+    @cached_property
     def published(self) -> Source:
         """Figures that others have published."""
         return Source.read(PUBLISHED, "published.toml")
@@ -266,6 +277,7 @@ class Material:
             self.survey,
             self.notes,
             self.manifest,
+            self.reading,
             self.results.race,
             self.results.bench("S"),
             self.results.bench("124M"),

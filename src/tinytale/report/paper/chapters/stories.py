@@ -10,6 +10,9 @@ from tinytale.report.paper.measures import Measured, measured
 from tinytale.report.paper.parts import Figure, Paragraph, Part, Section, Stories, Story, Table
 from tinytale.report.paper.text import Text, join, say
 
+COMMON = 6
+"""Kinds of failure that the report names."""
+
 
 def stories(material: Material, room: Room) -> Section | None:
     """The chapter, if anything was told."""
@@ -19,6 +22,7 @@ def stories(material: Material, room: Room) -> Section | None:
     if known:
         parts += _measures(material, known)
     if run.samples:
+        parts += [Paragraph(_read(material.reading), "Read by a person")] if material.reading else []
         parts += _samples(run.samples, room, material.unit)
         if room.attention and (svg := material.drawn("attention", lambda: attention_drawing(run))):
             parts += _attention(material, svg)
@@ -76,6 +80,31 @@ def _nouns(some: Sequence[Measured], figures: bool) -> Text:
             text += say(" (") + one.value("told") + say(" against ") + one.value("real") + say(")")
         texts.append(text)
     return join(texts, ", ", " and ")
+
+
+def _read(marks: Source) -> Text:
+    """How many stories failed in each way, the commonest first."""
+    kinds = sorted(marks.get("kinds"), key=lambda kind: -marks.get("told", "failing", kind))
+    counts = [
+        say(
+            "{told} ({real}) {kind}",
+            told=marks.fact("told", "failing", kind),
+            real=marks.fact("real", "failing", kind),
+            kind=str(marks.get("kinds", kind, "short")),
+        )
+        for kind in kinds[:COMMON]
+    ]
+    text = say(
+        "Of {told} told stories (of {real} real ones) read as they came, ",
+        told=marks.fact("told", "all", "read"),
+        real=marks.fact("real", "all", "read"),
+    )
+    flawless = say(
+        ". Flawless were {told} ({real}).",
+        told=marks.fact("told", "all", "flawless"),
+        real=marks.fact("real", "all", "flawless"),
+    )
+    return text + join(counts, ", ") + flawless
 
 
 def _relevance(score: Score) -> Text:
