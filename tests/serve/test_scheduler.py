@@ -78,6 +78,6 @@ def test_after_closing_nothing_is_taken_and_what_is_left_is_told_why(scheduler: 
     made, ended = job(lambda logits_V, tokens, generator: 5, 10**9)
     scheduler.submit([made])
     scheduler.close(0.2)
-    assert ended.wait(20) and made.error == "cancelled"
+    assert ended.wait(20) and made.error == "the server is shutting down"
     with pytest.raises(ClosingError):
         scheduler.submit([job()[0]])

@@ -44,7 +44,7 @@ class Server:
     port: int
     model: str
 
-    def tell(self, prompt: str, settings: dict[str, Any], at_first: Callable[[], None] = lambda: None) -> Heard:
+    def tell(self, prompt: str, settings: dict[str, Any], at_first: Callable[[], object] = lambda: None) -> Heard:
         """Ask for one story, streamed, in a connection of its own.
 
         Raises:

@@ -252,9 +252,7 @@ def serve(
 
     config = read_config(model_folder(find_folder(folder)))
     if min(people, stories, new_tokens) < 1:
-        raise UsageError(
-            f"people is {people}, stories {stories}, new-tokens {new_tokens}; expected at least 1 of each"
-        )
+        raise UsageError(f"people is {people}, stories {stories}, new-tokens {new_tokens}; expected at least 1 of each")
     conditions = Conditions(threads=available_cores() if threads is None else threads, rounds=rounds)
     with progress_bar("turn") as bar:
         progress = _turn_progress(bar, 2 * (1 + rounds))
