@@ -134,6 +134,7 @@ def _wait_for(server: Server, process: subprocess.Popen) -> None:
                 return
         except OSError as error:
             if process.poll() is not None or time.monotonic() > deadline:
+                process.communicate()  # which lets go of its leash
                 raise TaleError("the server does not come up; `tinytale serve` says why") from error
             time.sleep(0.1)
 

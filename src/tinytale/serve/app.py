@@ -25,7 +25,7 @@ PAGE = {path.name: path for path in WEB.iterdir() if path.suffix in (".html", ".
 
 def make_app(models: dict[str, Served]) -> FastAPI:
     """The application that serves these models, by name."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     looking, looks = asyncio.Semaphore(1), 0
 
     def named(name: str) -> Served:
