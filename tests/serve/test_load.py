@@ -145,7 +145,7 @@ def test_slow_and_deaf_clients_are_closed_and_hold_up_nobody(
     start_server, connected, model: Path, count: Callable[[int, int], int]
 ):
     """Clients that never end their headers, or their body, or say nothing, or never read."""
-    running = start_server(model, "--slots", "4", "--waiting", "300", before=IMPATIENT)
+    running = start_server(model, "--slots", "4", "--waiting", "2000", before=IMPATIENT)
     process, each = psutil.Process(running.process.pid), count(3, 50)
     talkative = {"model": str(model), "max_tokens": 120, "n": 8, "logprobs": 5}
     files, clients = process.num_fds(), []
