@@ -2,7 +2,8 @@
 """tinytale from a bare clone: make .venv, install into it, run a command there.
 
     python3 run.py                    the main job: a GPT-2 learns to tell stories, from nothing to its first samples
-    python3 run.py test               all checks: ruff, pyright, every test (--peers: against other programs too)
+    python3 run.py test               all checks: ruff, pyright, every test (--peers: against other programs too;
+                                      --full: faults and abuse of the server in full numbers)
     python3 run.py test ARGUMENT ...  pytest alone, with these arguments
     python3 run.py COMMAND ...        any tinytale command (--help lists them)
 
@@ -244,9 +245,9 @@ Your own text (a folder of .txt files; a line that is <|endoftext|> parts two st
 
 
 def test(*arguments: str) -> int:
-    """All checks and a line on each; with arguments other than --peers, pytest alone."""
+    """All checks and a line on each; with arguments other than --peers and --full, pytest alone."""
     pytest = [PYTHON, "-m", "pytest", *arguments]
-    if set(arguments) - {"--peers"}:
+    if set(arguments) - {"--peers", "--full"}:
         return run(*pytest)
     parts = {
         "ruff check": [PYTHON, "-m", "ruff", "check"],

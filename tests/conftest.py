@@ -26,6 +26,7 @@ REPOSITORY = Path(__file__).parent.parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--peers", action="store_true", help="also run comparisons against heavy peers")
+    parser.addoption("--full", action="store_true", help="repeat faults and abuse as often as it takes to be sure")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -43,6 +44,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
         report.outcome = "failed"
         report.longrepr = f"unexpected skip: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def count(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
+    """`count(few, all)`: how often a fault is tried; all with `python3 run.py test --full`."""
+    return lambda few, full: full if pytestconfig.getoption("--full") else few
 
 
 @pytest.fixture(scope="session", autouse=True)

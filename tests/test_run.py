@@ -343,9 +343,9 @@ def parts(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_all_parts_of_the_checks_run_and_one_failure_counts(
     run: ModuleType, parts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run.test("--peers") == 3
+    assert run.test("--peers", "--full") == 3
     assert [part.split()[0] for part in parts] == ["ruff", "ruff", "pyright", "pytest"]
-    assert parts[-1] == "pytest --peers"
+    assert parts[-1] == "pytest --peers --full"
     summary = capsys.readouterr().out.partition("== summary")[2].split("\n")[1:5]
     assert ["passed" in line for line in summary] == [True, True, False, True]
 

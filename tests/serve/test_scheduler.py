@@ -78,6 +78,34 @@ def test_after_closing_nothing_is_taken_and_what_is_left_is_told_why(scheduler: 
     made, ended = job(lambda logits_V, tokens, generator: 5, 10**9)
     scheduler.submit([made])
     scheduler.close(0.2)
-    assert ended.wait(20) and made.error == "cancelled"
+    assert ended.wait(20) and made.error == "the server is shutting down"
     with pytest.raises(ClosingError):
         scheduler.submit([job()[0]])
+
+
+def test_what_is_cancelled_is_read_no_further_than_two_tokens(scheduler: Scheduler, job, monkeypatch):
+    told = []
+
+    def steps(logits_V: torch.Tensor, tokens, generator) -> int:
+        told.append(len(tokens))
+        if len(told) == 4:
+            made.cancelled = True
+        return 5
+
+    made, ended = job(steps, 100)
+    scheduler.submit([made])
+    assert ended.wait(20) and len(told) <= 6 and scheduler.telling == 0
+
+
+def test_a_story_wakes_its_client_at_its_first_token_and_at_its_end(scheduler: Scheduler, job):
+    woken, ended = [], threading.Event()
+    made, _ = job(tokens=9)
+
+    def on_change() -> None:
+        woken.append(len(made.writer.records))
+        if made.done:
+            ended.set()
+
+    made.on_change = on_change
+    scheduler.submit([made])
+    assert ended.wait(20) and woken == [1, 9]

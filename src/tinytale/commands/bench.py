@@ -208,6 +208,65 @@ def _exported(source: Path, scratch: Path, names: list[str]) -> "Forms":
 
 
 @bench.command
+def serve(
+    folder: str = "small",
+    *,
+    people: int = 10,
+    stories: int = 3,
+    new_tokens: int = 128,
+    threads: int | None = None,
+    rounds: int = 7,
+    out: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Time `tinytale serve` with many people at once, beside its decoder alone telling the same stories in one batch.
+
+    They take turns, each in a process of its own; the people ask over HTTP, from one more. Then newcomers ask while the
+    others are being told, and their wait for the first token is measured.
+
+    Parameters
+    ----------
+    folder
+        A run, a GPT-2 folder or the name of shipped weights.
+    people
+        Who ask at the same time.
+    stories
+        Of each, one after another.
+    new_tokens
+        Of each story, unless it ends before.
+    threads
+        Of the decoder. Default: one for each core.
+    rounds
+        Turns of each.
+    out
+        Write the results into this JSON file.
+    json
+        Print the results on standard output.
+    """
+    if out and out.is_dir():
+        raise UsageError(f"{out} is a folder; name a file for the results")
+    from tinytale.bench.serving import serving_result, serving_table, time_serving
+    from tinytale.model.folder import read_config
+    from tinytale.resources import available_cores
+    from tinytale.runs import find_folder, model_folder
+
+    config = read_config(model_folder(find_folder(folder)))
+    if min(people, stories, new_tokens) < 1:
+        raise UsageError(f"people is {people}, stories {stories}, new-tokens {new_tokens}; expected at least 1 of each")
+    conditions = Conditions(threads=available_cores() if threads is None else threads, rounds=rounds)
+    with progress_bar("turn") as bar:
+        progress = _turn_progress(bar, 2 * (1 + rounds))
+        measured = time_serving(folder, people, stories, new_tokens, conditions, progress)
+    result = serving_result(config, people, stories, new_tokens, conditions.threads, measured)
+    if out:
+        write_json(out, result)
+    if json:
+        print_json(result)
+    else:
+        console.print(serving_table(result))
+
+
+@bench.command
 def race(
     dataset: Path,
     *,

@@ -45,7 +45,7 @@ def serve(
         raise UsageError(
             f"port is {port}, slots {slots}, waiting {waiting}; expected a port below 65536, at least 1 slot"
         )
-    from tinytale.serve.guard import LOOPBACK
+    from tinytale.serve.guard import LOOPBACK, check_key
 
     key = os.environ.get(KEY) or None
     if host not in LOOPBACK and key is None:
@@ -53,6 +53,8 @@ def serve(
             f"host is {host}, which other machines can reach; put a key into {KEY}, and clients send it as"
             " `Authorization: Bearer KEY`"
         )
+    if key is not None:
+        check_key(key)
     found = {name: find_folder(name) for name in folders or ("small",)}
     for folder in found.values():
         model_folder(folder)

@@ -72,15 +72,16 @@ class Answer:
         kind = "chat.completion" if self.chat else "text_completion"
         return {**self._frame(kind), "choices": choices, "usage": self.usage(tellings)}
 
-    def piece(self, telling: Telling) -> dict[str, Any] | None:
-        """What has come of a choice since its last piece; None if nothing has."""
+    def piece(self, telling: Telling, tellings: list[Telling]) -> dict[str, Any] | None:
+        """What has come of a choice, one of these, since its last piece; None if nothing has."""
         first = not telling.records_sent
         text, records = telling.news()
         if not text and not records and telling.finish_reason is None:
             return None
         delta = {"role": "assistant", "content": text} if first else {"content": text}
         content = {"delta": delta} if self.chat else {"text": text}
-        return {**self._frame(self._piece_kind), "choices": [self._choice(telling, content, records)]}
+        usage = {"usage": self.usage(tellings)} if self.request.usage_in_every_piece else {}
+        return {**self._frame(self._piece_kind), "choices": [self._choice(telling, content, records)], **usage}
 
     def last_piece(self, tellings: list[Telling]) -> dict[str, Any]:
         """The counts, after all pieces."""

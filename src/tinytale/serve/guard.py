@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from tinytale.errors import UsageError
 from tinytale.serve.schema import error_body
 
 Scope = MutableMapping[str, Any]
@@ -75,12 +76,27 @@ class Guard:
         kind, _, value = authorization.partition(" ")
         if kind.lower() == "basic":
             try:
-                value = base64.b64decode(value, validate=True).decode().partition(":")[2]
+                sent = base64.b64decode(value, validate=True).partition(b":")[2]
             except ValueError:
                 return False
-        elif kind.lower() != "bearer":
+        elif kind.lower() == "bearer":
+            sent = value.encode("latin-1")
+        else:
             return False
-        return hmac.compare_digest(value.encode(), (self.key or "").encode())
+        return hmac.compare_digest(sent, (self.key or "").encode())
+
+
+def check_key(key: str) -> None:
+    """See that a header can carry the key.
+
+    Raises:
+        UsageError: it cannot; the key is not repeated.
+    """
+    if key != key.strip() or not key.isprintable():
+        raise UsageError(
+            "the key has a blank at an end, or something in it that cannot be printed (a newline of the file that it"
+            " comes from?); a header cannot carry that"
+        )
 
 
 def hostname(host: str) -> str:

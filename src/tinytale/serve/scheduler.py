@@ -35,7 +35,7 @@ class Job:
     generator: torch.Generator
     max_new_tokens: int
     on_change: Callable[[], None] = lambda: None
-    """Called by the decoding thread after every token, and when the story has ended."""
+    """Called by the decoding thread after the first token, and when the story has ended."""
     cancelled: bool = False
     """Set it, and the story is dropped before its next token."""
     done: bool = False
@@ -79,6 +79,11 @@ class Scheduler:
         self._change = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self._thread.start()
+
+    @property
+    def closing(self) -> bool:
+        """Whether the server is going down."""
+        return self._closing
 
     @property
     def waiting(self) -> int:
@@ -142,17 +147,19 @@ class Scheduler:
                 if token == self.end_of_text or len(job.writer.records) == job.max_new_tokens:
                     self.counters.stories += 1
                     self._let_go(slot, texts, free)
-                else:
+                elif len(job.writer.records) == 1:
                     job.on_change()
 
     def _take_in(self, texts: dict[int, Text], free: list[int]) -> bool:
         """Drop what was cancelled, take in one story, wait if there is none; false when all is done and closed."""
         with self._change:
+            reason = "the server is shutting down" if self._closing else "cancelled"
             for slot in [slot for slot, job in self._telling.items() if job.cancelled]:
-                self._let_go(slot, texts, free, "cancelled")
+                self._let_go(slot, texts, free, reason)
             for job in [job for job in self._waiting if job.cancelled]:
                 self._waiting.remove(job)
-                job.end("cancelled")
+                self.counters.cancelled += 1
+                job.end(reason)
             while not (self._waiting or texts or self._closing):
                 self._change.wait()
             if self._waiting and free:

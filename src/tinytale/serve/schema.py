@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 LONGEST_PROMPT = 20_000
 """Characters; a context is shorter."""
@@ -38,6 +38,11 @@ class Settings(BaseModel):
         """Whether a stream ends with the counts."""
         return bool((self.stream_options or {}).get("include_usage"))
 
+    @property
+    def usage_in_every_piece(self) -> bool:
+        """Whether each piece of a stream has the counts so far, since a piece may hold several tokens."""
+        return bool((self.stream_options or {}).get("continuous_usage_stats"))
+
 
 class CompletionRequest(Settings):
     """`POST /v1/completions`."""
@@ -45,6 +50,11 @@ class CompletionRequest(Settings):
     prompt: Annotated[str, StringConstraints(max_length=LONGEST_PROMPT)] = ""
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     """How many of the likeliest tokens are given at each place."""
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many of the likeliest tokens are given at each place; None: no log-probabilities at all."""
+        return self.logprobs
 
     @property
     def text(self) -> str:
@@ -67,6 +77,19 @@ class ChatRequest(Settings):
     messages: Annotated[list[Message], Field(min_length=1, max_length=100)]
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+
+    @field_validator("messages")
+    @classmethod
+    def _not_too_long(cls, messages: list[Message]) -> list[Message]:
+        characters = sum(len(message.content) for message in messages)
+        if characters > LONGEST_PROMPT:
+            raise ValueError(f"the messages have {characters:,} characters; together they may have {LONGEST_PROMPT:,}")
+        return messages
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many of the likeliest tokens are given at each place; None: no log-probabilities at all."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
     @property
     def text(self) -> str:

@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import os
 import signal
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from granian.constants import Interfaces
+import psutil
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
@@ -14,6 +17,7 @@ from tinytale.errors import TaleError
 from tinytale.serve.app import Served, make_app
 from tinytale.serve.guard import LOOPBACK, Guard
 from tinytale.serve.scheduler import Scheduler
+from tinytale.serve.telling import SEND_SECONDS
 from tinytale.storyteller import load_storyteller
 
 HEADER_SECONDS = 10
@@ -58,6 +62,8 @@ async def serve_models(models: dict[str, Served], settings: ServerSettings) -> N
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        websockets=False,
         log_enabled=False,
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000),
     )
@@ -66,7 +72,9 @@ async def serve_models(models: dict[str, Served], settings: ServerSettings) -> N
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
             loop.add_signal_handler(number, stopping.set)
     running = asyncio.create_task(server.serve())
+    watching = asyncio.create_task(_drop_deaf_clients(settings.port))
     await asyncio.wait([running, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
+    watching.cancel()
     await asyncio.gather(*(asyncio.to_thread(model.scheduler.close, GRACE_SECONDS) for model in models.values()))
     if not running.done():
         server.stop()
@@ -74,3 +82,17 @@ async def serve_models(models: dict[str, Served], settings: ServerSettings) -> N
         await running
     except RuntimeError as error:
         raise TaleError(f"the server has ended: {str(error).splitlines()[0]}") from error
+
+
+async def _drop_deaf_clients(port: int) -> None:
+    """As soon as the server listens: let the system close a connection whose client takes nothing any more (Linux).
+
+    Granian has no such limit, and does not tell its sockets; connections inherit it from the one that listens.
+    """
+    while hasattr(socket, "TCP_USER_TIMEOUT"):
+        for connection in psutil.Process().net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                with socket.socket(fileno=os.dup(connection.fd)) as listening:
+                    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * SEND_SECONDS))
+                return
+        await asyncio.sleep(0.05)

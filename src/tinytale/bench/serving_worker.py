@@ -1,0 +1,149 @@
+"""The processes of `bench serve`: a decoder by itself; and the clients of a server, which runs in a child of theirs."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from tinytale.bench.people import BEGINNINGS, Server, newcomers, tell_all
+from tinytale.bench.pipe import Turn, serve
+from tinytale.errors import TaleError
+from tinytale.generation.decoding import Decoding, sample_seed
+from tinytale.generation.many import generate_many
+from tinytale.generation.stories import opened
+from tinytale.storyteller import load_storyteller
+
+DECODER, SERVER = "decoder", "server"
+TEMPERATURES = {"greedy": 0.0, "drawn": 0.8}
+SPARE_SLOTS = 6
+"""Of the server, beyond those that the people take."""
+LEASHED = (
+    "import os, sys, threading\n"
+    "threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()\n"
+    "from tinytale.cli import main\n"
+    "main()\n"
+)
+"""`tinytale`, which ends when the process that began it has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingRequest:
+    """What a process is to become."""
+
+    worker: ClassVar[str] = "tinytale.bench.serving_worker"
+    """The module that the process runs."""
+    contender: str
+    """`DECODER` or `SERVER`."""
+    folder: str
+    people: int
+    stories: int
+    """Of each person, one after another."""
+    new_tokens: int
+    """Of each story, unless it ends before."""
+
+    def to_json(self) -> str:
+        """In one line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, line: str) -> "ServingRequest":
+        """What `to_json` wrote."""
+        return cls(**json.loads(line))
+
+
+def contest(line: str) -> tuple[dict[str, Any], Turn]:
+    """What `pipe.serve` asks for. A step of a turn gives the seconds for all stories, greedy and then drawn.
+
+    The server's goes on with the seconds that newcomers waited for their first token, while all others were being told.
+
+    Raises:
+        TaleError: there is no decoder or no server to be had.
+    """
+    request = ServingRequest.from_json(line)
+    return by_decoder(request) if request.contender == DECODER else by_server(request)
+
+
+def by_decoder(request: ServingRequest) -> tuple[dict[str, Any], Turn]:
+    """All stories by the decoder that a server would take, in one batch of as many slots as there are people."""
+    teller = load_storyteller(request.folder, "cpu")
+    decoder, end = teller.decoder(request.people), teller.tokenizer.end_of_text
+    numbers = range(request.people * request.stories)
+    prompts = [opened(teller.tokenizer, BEGINNINGS[number % len(BEGINNINGS)]) for number in numbers]
+
+    def tell(temperature: float) -> list[list[int]]:
+        decoding = Decoding(greedy=temperature == 0, temperature=temperature or 1.0)
+        seeds = [sample_seed(number, 0) for number in numbers]
+        return generate_many(decoder, prompts, decoding.choice(), seeds, request.new_tokens, end)
+
+    told = {name: tell(temperature) for name, temperature in TEMPERATURES.items()}
+    facts = {
+        "texts": {name: [teller.tokenizer.decode(story) for story in stories] for name, stories in told.items()},
+        "tokens": {name: sum(map(len, stories)) for name, stories in told.items()},
+        "decoder": f"{type(decoder).__name__}, {getattr(decoder, 'precision', 'float32')}",
+    }
+
+    def turn(steps: int) -> list[float]:
+        return [_seconds(tell, temperature) for _ in range(steps) for temperature in TEMPERATURES.values()]
+
+    return facts, turn
+
+
+def by_server(request: ServingRequest) -> tuple[dict[str, Any], Turn]:
+    """All stories by `tinytale serve`, each person asking as soon as the last story has ended."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        server = Server("127.0.0.1", probe.getsockname()[1], request.folder)
+    slots = str(request.people + SPARE_SLOTS)
+    command = ["serve", request.folder, "--port", str(server.port), "--slots", slots, "--device", "cpu"]
+    process = subprocess.Popen([sys.executable, "-c", LEASHED, *command], stdin=subprocess.PIPE, stdout=sys.stderr)
+    _wait_for(server, process)
+
+    def asked(temperature: float) -> list[list[tuple[str, dict[str, Any]]]]:
+        settings = {"max_tokens": request.new_tokens, "temperature": temperature}
+        return [
+            [
+                (BEGINNINGS[number % len(BEGINNINGS)], {**settings, "seed": number})
+                for number in range(person, request.people * request.stories, request.people)
+            ]
+            for person in range(request.people)
+        ]
+
+    def tell(temperature: float) -> list[str]:
+        heard = tell_all(server, asked(temperature))
+        return [heard[number % request.people][number // request.people].text for number in range(count)]
+
+    def turn(steps: int) -> list[float]:
+        times = []
+        for _ in range(steps):
+            times += [_seconds(tell, temperature) for temperature in TEMPERATURES.values()]
+            times += newcomers(server, asked(TEMPERATURES["drawn"]), (BEGINNINGS[0], {"max_tokens": 4}))
+        return times
+
+    count = request.people * request.stories
+    return {"texts": {name: tell(temperature) for name, temperature in TEMPERATURES.items()}}, turn
+
+
+def _wait_for(server: Server, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://{server.host}:{server.port}/health", timeout=5):
+                return
+        except OSError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.communicate()  # which lets go of its leash
+                raise TaleError("the server does not come up; `tinytale serve` says why") from error
+            time.sleep(0.1)
+
+
+def _seconds(tell: Any, temperature: float) -> float:
+    begun = time.perf_counter()
+    tell(temperature)
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    serve(contest)

@@ -1,0 +1,184 @@
+"""A request for stories, from its settings to the last byte of the answer, whole or as a stream."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import suppress
+from math import nan
+from typing import Any
+
+import torch
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+from jaxtyping import Float
+from starlette.types import Receive, Scope, Send
+from torch import Tensor
+
+from tinytale.errors import TaleError
+from tinytale.generation.decoding import Decoding, sample_seed
+from tinytale.generation.stories import TokenRecord, Writer
+from tinytale.serve.answers import Answer, Telling
+from tinytale.serve.asking import RequestError, Served, tokens_of
+from tinytale.serve.scheduler import ClosingError, Job, QueueFullError
+from tinytale.serve.schema import ChatRequest, CompletionRequest, error_body
+
+PIECE_SECONDS = 0.04
+"""What comes within this time is sent in one piece: nobody reads faster, and each piece takes time off the decoder."""
+SEND_SECONDS = 20.0
+"""A client that takes nothing for so long has gone."""
+
+
+class PlainWriter(Writer):
+    """A writer for requests that want no log-probabilities: those would take longer than a greedy choice."""
+
+    def __call__(self, logits_V: Float[Tensor, " V"], tokens: Sequence[int], generator: torch.Generator) -> int:
+        """The token that is chosen; the end of text once a stop string is complete."""
+        token = self.choose(logits_V, tokens, generator)
+        self.records.append(TokenRecord(token, nan))
+        self.pieces.append(self.text.feed(token))
+        return self.end_of_text if self.text.stopped else token
+
+
+def jobs_of(asked: CompletionRequest | ChatRequest, model: Served, tokens: list[int]) -> list[Job]:
+    """A job for each choice.
+
+    Raises:
+        RequestError: prompt and new tokens together are more than the model can look at.
+        UsageError: a setting is out of its range.
+    """
+    room = model.context_length - len(tokens)
+    wanted = max(1, room) if asked.max_tokens is None else asked.max_tokens
+    if wanted > max(1, room):
+        raise RequestError(
+            400,
+            f"the prompt has {len(tokens)} tokens and max_tokens is {wanted}; together they may be"
+            f" {model.context_length}",
+        )
+    decoding = Decoding(
+        greedy=asked.temperature == 0,
+        temperature=asked.temperature or 1.0,
+        top_k=asked.top_k,
+        top_p=asked.top_p,
+        min_p=asked.min_p,
+    )
+    kind = PlainWriter if asked.alternatives is None else Writer
+    return [
+        Job(
+            prompt=tokens,
+            writer=kind(decoding.choice(), model.tokenizer, asked.stops, asked.alternatives or 0),
+            generator=sample_seed(asked.seed or 0, index),
+            max_new_tokens=wanted,
+        )
+        for index in range(asked.n)
+    ]
+
+
+async def tell(request: Request, asked: CompletionRequest | ChatRequest, model: Served) -> Response:
+    """Answer a request for stories.
+
+    Raises:
+        RequestError: it cannot be served, or not now.
+    """
+    tokens = tokens_of(model, asked.text)
+    try:
+        jobs = jobs_of(asked, model, tokens)
+    except TaleError as error:
+        raise RequestError(400, str(error)) from error
+    changed, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def on_change() -> None:
+        with suppress(RuntimeError):  # the loop has ended with the server
+            loop.call_soon_threadsafe(changed.set)
+
+    for job in jobs:
+        job.on_change = on_change
+    try:
+        model.scheduler.submit(jobs)
+    except QueueFullError as error:
+        raise RequestError(429, str(error), {"Retry-After": "1"}) from error
+    except ClosingError as error:
+        raise RequestError(503, str(error), {"Retry-After": "5"}) from error
+    answer = Answer(asked, model.tokenizer, len(tokens))
+    tellings = [Telling(job, index) for index, job in enumerate(jobs)]
+    if asked.stream:
+        return EventStream(answer, tellings, changed)
+    if not await _told(request.receive, tellings, changed):
+        return Response(status_code=499)  # nobody is there to read it
+    if failed := next((job.error for job in jobs if job.error), None):
+        status = 503 if model.scheduler.closing else 500
+        raise RequestError(status, f"the story could not be told: {failed}")
+    return JSONResponse(answer.whole(tellings))
+
+
+async def _told(receive: Receive, tellings: list[Telling], changed: asyncio.Event) -> bool:
+    """Wait until all are told; whether the client has waited too."""
+
+    async def ended() -> None:
+        while not all(telling.job.done for telling in tellings):
+            await changed.wait()
+            changed.clear()
+
+    return await _while_connected(ended(), receive, tellings)
+
+
+class EventStream(Response):
+    """Stories as server-sent events. Whatever ends the answer ends the stories: the client goes, or takes nothing."""
+
+    def __init__(self, answer: Answer, tellings: list[Telling], changed: asyncio.Event):
+        super().__init__(media_type="text/event-stream")
+        del self.headers["content-length"]
+        self.answer, self.tellings, self.changed = answer, tellings, changed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send all events (ASGI)."""
+        await _while_connected(self._send(send), receive, self.tellings)
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for events in self._events():
+            async with asyncio.timeout(SEND_SECONDS):
+                await send({"type": "http.response.body", "body": events.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _events(self) -> AsyncIterator[str]:
+        going = list(self.tellings)
+        while going:
+            begun = any(telling.job.writer.records for telling in going)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PIECE_SECONDS if begun else None):
+                    await self.changed.wait()
+            self.changed.clear()
+            events = ""
+            for telling in list(going):
+                if telling.job.error:
+                    failed = error_body(f"the story could not be told: {telling.job.error}", "server_error")
+                    events += f"data: {json.dumps(failed)}\n\n"
+                elif piece := self.answer.piece(telling, self.tellings):
+                    events += f"data: {json.dumps(piece, ensure_ascii=False)}\n\n"
+                if telling.over or telling.job.error:
+                    going.remove(telling)
+            if events:
+                yield events
+        if self.answer.request.usage_at_the_end:
+            yield f"data: {json.dumps(self.answer.last_piece(self.tellings))}\n\n"
+        yield "data: [DONE]\n\n"
+
+
+async def _while_connected(work: Coroutine[Any, Any, None], receive: Receive, tellings: list[Telling]) -> bool:
+    """Work until it is done or the client has gone; whether it is done. No story goes on after that."""
+
+    async def disconnected() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    working, gone = asyncio.create_task(work), asyncio.create_task(disconnected())
+    try:
+        await asyncio.wait([working, gone], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for telling in tellings:
+            telling.job.cancelled = True
+        working.cancel()
+        gone.cancel()
+    with suppress(asyncio.CancelledError, TimeoutError, OSError):
+        await working
+    return not working.cancelled()
