@@ -197,8 +197,8 @@ def test_the_counts_so_far_come_with_each_piece_if_asked(slow_server, model: Pat
     with httpx2.stream("POST", f"{slow_server.url}/v1/completions", json=body) as answer:
         pieces = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: {")]
     counts = [piece["usage"]["completion_tokens"] for piece in pieces]
-    assert counts == sorted(counts) and counts[0] < 8 and counts[-1] == 30
-    assert 3 <= len(pieces) <= 20  # a few tokens in each
+    assert counts == sorted(counts) and counts[0] < 15 and counts[-1] == 30
+    assert 3 <= len(pieces) <= 20  # several tokens in each
 
 
 def test_asked_to_stop_under_load_it_is_gone_in_time(

@@ -22,8 +22,6 @@ from tinytale.serve.asking import RequestError, Served, tokens_of
 from tinytale.serve.scheduler import ClosingError, Job, QueueFullError
 from tinytale.serve.schema import ChatRequest, CompletionRequest, error_body
 
-PIECE_SECONDS = 0.04
-"""What comes within this time is sent in one piece: nobody reads faster, and each piece takes time off the decoder."""
 SEND_SECONDS = 20.0
 """A client that takes nothing for so long has gone."""
 
@@ -143,10 +141,7 @@ class EventStream(Response):
     async def _events(self) -> AsyncIterator[str]:
         going = list(self.tellings)
         while going:
-            begun = any(telling.job.writer.records for telling in going)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PIECE_SECONDS if begun else None):
-                    await self.changed.wait()
+            await self.changed.wait()
             self.changed.clear()
             events = ""
             for telling in list(going):
