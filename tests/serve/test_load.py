@@ -208,10 +208,10 @@ def test_asked_to_stop_under_load_it_is_gone_in_time(
     grace = count(3, 10)
     before = f"{SLOW}import tinytale.serve.server as server; server.GRACE_SECONDS = {grace}"
     running = start_server(model, "--slots", "4", "--waiting", "60", before=before)
-    body = {"model": str(model), "max_tokens": 120, "stream": True}
+    body = {"model": str(model), "max_tokens": min(120, 20 * grace), "stream": True}
     deaf = [connected(running.url, window=2048) for _ in range(4)]
-    readers = [connected(running.url) for _ in range(24)]  # 28 stories of 1.2 s in four slots: not all can be told
-    for client in [*deaf, *readers]:
+    readers = [connected(running.url) for _ in range(24)]  # 56 stories in four slots: not all can be told
+    for client in [*readers[:4], *deaf, *readers[4:]]:
         client.sendall(request({**body, "n": 2}))
     while counters(running.url)["tinytale_waiting"] < 48:
         time.sleep(0.02)
