@@ -197,8 +197,8 @@ def test_the_counts_so_far_come_with_each_piece_if_asked(slow_server, model: Pat
     with httpx2.stream("POST", f"{slow_server.url}/v1/completions", json=body) as answer:
         pieces = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: {")]
     counts = [piece["usage"]["completion_tokens"] for piece in pieces]
-    assert counts == sorted(counts) and counts[0] < 8 and counts[-1] == 30
-    assert 3 <= len(pieces) <= 20  # a few tokens in each
+    assert counts == sorted(counts) and counts[0] < 15 and counts[-1] == 30
+    assert 3 <= len(pieces) <= 20  # several tokens in each
 
 
 def test_asked_to_stop_under_load_it_is_gone_in_time(
@@ -208,10 +208,10 @@ def test_asked_to_stop_under_load_it_is_gone_in_time(
     grace = count(3, 10)
     before = f"{SLOW}import tinytale.serve.server as server; server.GRACE_SECONDS = {grace}"
     running = start_server(model, "--slots", "4", "--waiting", "60", before=before)
-    body = {"model": str(model), "max_tokens": 120, "stream": True}
+    body = {"model": str(model), "max_tokens": min(120, 20 * grace), "stream": True}
     deaf = [connected(running.url, window=2048) for _ in range(4)]
-    readers = [connected(running.url) for _ in range(24)]  # 28 stories of 1.2 s in four slots: not all can be told
-    for client in [*deaf, *readers]:
+    readers = [connected(running.url) for _ in range(24)]  # 56 stories in four slots: not all can be told
+    for client in [*readers[:4], *deaf, *readers[4:]]:
         client.sendall(request({**body, "n": 2}))
     while counters(running.url)["tinytale_waiting"] < 48:
         time.sleep(0.02)

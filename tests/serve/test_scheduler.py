@@ -97,7 +97,10 @@ def test_what_is_cancelled_is_read_no_further_than_two_tokens(scheduler: Schedul
     assert ended.wait(20) and len(told) <= 6 and scheduler.telling == 0
 
 
-def test_a_story_wakes_its_client_at_its_first_token_and_at_its_end(scheduler: Scheduler, job):
+def test_a_story_wakes_its_client_at_its_first_token_now_and_then_and_at_its_end(
+    scheduler: Scheduler, job, monkeypatch
+):
+    monkeypatch.setattr("tinytale.serve.scheduler.PIECE_SECONDS", 1e9)
     woken, ended = [], threading.Event()
     made, _ = job(tokens=9)
 

@@ -213,7 +213,7 @@ def serve(
     *,
     people: int = 10,
     stories: int = 3,
-    new_tokens: int = 128,
+    new_tokens: int = 220,
     threads: int | None = None,
     rounds: int = 7,
     out: Path | None = None,

@@ -4,6 +4,7 @@ Letters of shapes: V vocabulary.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,11 @@ from tinytale.errors import TaleError
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Text, next_logits
 from tinytale.generation.stories import Writer
+
+PIECE_SECONDS = 0.1
+"""How often clients are woken for what has come: nobody reads faster, and each time takes some off the decoder."""
+PROMPT_TOKENS = 64
+"""Prompts of so many tokens together are read before a step, or one that is longer."""
 
 
 class QueueFullError(TaleError):
@@ -35,7 +41,7 @@ class Job:
     generator: torch.Generator
     max_new_tokens: int
     on_change: Callable[[], None] = lambda: None
-    """Called by the decoding thread after the first token, and when the story has ended."""
+    """Called by the decoding thread after the first token, every `PIECE_SECONDS`, and when the story has ended."""
     cancelled: bool = False
     """Set it, and the story is dropped before its next token."""
     done: bool = False
@@ -62,8 +68,8 @@ class Counters:
 class Scheduler:
     """Tells stories in a thread of its own, as many at once as the decoder has slots, the others in order of arrival.
 
-    One story is taken in before each step, so that a crowd of newcomers does not hold up those that are being told. The
-    text of a story depends on its own prompt, settings and seed alone.
+    Few stories are taken in before each step, so that a crowd of newcomers does not hold up those that are being told.
+    The text of a story depends on its own prompt, settings and seed alone.
     """
 
     decoder: Decoder
@@ -126,6 +132,7 @@ class Scheduler:
     def _run(self) -> None:
         texts: dict[int, Text] = {}
         free = list(reversed(range(self.decoder.slots)))
+        next_piece = 0.0
         while self._take_in(texts, free):
             try:
                 logits = next_logits(self.decoder, texts)
@@ -134,6 +141,8 @@ class Scheduler:
                 for slot in list(texts):
                     self._let_go(slot, texts, free, str(error) or type(error).__name__)
                 continue
+            if piece := time.monotonic() >= next_piece:
+                next_piece = time.monotonic() + PIECE_SECONDS
             for slot, logits_V in logits.items():
                 job, text = self._telling[slot], texts[slot]
                 try:
@@ -147,11 +156,11 @@ class Scheduler:
                 if token == self.end_of_text or len(job.writer.records) == job.max_new_tokens:
                     self.counters.stories += 1
                     self._let_go(slot, texts, free)
-                elif len(job.writer.records) == 1:
+                elif piece or len(job.writer.records) == 1:
                     job.on_change()
 
     def _take_in(self, texts: dict[int, Text], free: list[int]) -> bool:
-        """Drop what was cancelled, take in one story, wait if there is none; false when all is done and closed."""
+        """Drop what was cancelled, take in some stories, wait if there is none; false when all is done and closed."""
         with self._change:
             reason = "the server is shutting down" if self._closing else "cancelled"
             for slot in [slot for slot, job in self._telling.items() if job.cancelled]:
@@ -162,9 +171,11 @@ class Scheduler:
                 job.end(reason)
             while not (self._waiting or texts or self._closing):
                 self._change.wait()
-            if self._waiting and free:
+            room = PROMPT_TOKENS
+            while self._waiting and free and (room == PROMPT_TOKENS or len(self._waiting[0].prompt) <= room):
                 job, slot = self._waiting.popleft(), free.pop()
                 self._telling[slot], texts[slot] = job, Text(job.prompt, self.decoder.context_length)
+                room -= len(job.prompt)
             return bool(texts) or not self._closing
 
     def _let_go(self, slot: int, texts: dict[int, Text], free: list[int], error: str = "") -> None:

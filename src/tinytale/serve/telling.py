@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from math import nan
 from typing import Any
@@ -22,8 +22,6 @@ from tinytale.serve.asking import RequestError, Served, tokens_of
 from tinytale.serve.scheduler import ClosingError, Job, QueueFullError
 from tinytale.serve.schema import ChatRequest, CompletionRequest, error_body
 
-PIECE_SECONDS = 0.04
-"""What comes within this time is sent in one piece: nobody reads faster, and each piece takes time off the decoder."""
 SEND_SECONDS = 20.0
 """A client that takes nothing for so long has gone."""
 
@@ -135,33 +133,29 @@ class EventStream(Response):
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for events in self._events():
-            async with asyncio.timeout(SEND_SECONDS):
-                await send({"type": "http.response.body", "body": events.encode(), "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _events(self) -> AsyncIterator[str]:
         going = list(self.tellings)
         while going:
-            begun = any(telling.job.writer.records for telling in going)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PIECE_SECONDS if begun else None):
-                    await self.changed.wait()
+            await self.changed.wait()
             self.changed.clear()
-            events = ""
-            for telling in list(going):
-                if telling.job.error:
-                    failed = error_body(f"the story could not be told: {telling.job.error}", "server_error")
-                    events += f"data: {json.dumps(failed)}\n\n"
-                elif piece := self.answer.piece(telling, self.tellings):
-                    events += f"data: {json.dumps(piece, ensure_ascii=False)}\n\n"
-                if telling.over or telling.job.error:
-                    going.remove(telling)
+            events = "".join(map(self._news, going))
+            going = [telling for telling in going if not (telling.over or telling.job.error)]
+            if not going:
+                if self.answer.request.usage_at_the_end:
+                    events += _event(self.answer.last_piece(self.tellings))
+                events += "data: [DONE]\n\n"
             if events:
-                yield events
-        if self.answer.request.usage_at_the_end:
-            yield f"data: {json.dumps(self.answer.last_piece(self.tellings))}\n\n"
-        yield "data: [DONE]\n\n"
+                async with asyncio.timeout(SEND_SECONDS):
+                    await send({"type": "http.response.body", "body": events.encode(), "more_body": bool(going)})
+
+    def _news(self, telling: Telling) -> str:
+        if telling.job.error:
+            return _event(error_body(f"the story could not be told: {telling.job.error}", "server_error"))
+        piece = self.answer.piece(telling, self.tellings)
+        return _event(piece) if piece else ""
+
+
+def _event(content: dict[str, Any]) -> str:
+    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
 
 
 async def _while_connected(work: Coroutine[Any, Any, None], receive: Receive, tellings: list[Telling]) -> bool:
