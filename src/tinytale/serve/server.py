@@ -95,4 +95,4 @@ async def _drop_deaf_clients(port: int) -> None:
                 with socket.socket(fileno=os.dup(connection.fd)) as listening:
                     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * SEND_SECONDS))
                 return
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # at once when it listens: who is connected by then keeps his connection unlimited
