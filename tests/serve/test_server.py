@@ -233,3 +233,10 @@ def test_asked_to_stop_it_ends_the_stories_at_hand_and_leaves(start_server, mode
         assert list(filter(None, lines))[-1] == "data: [DONE]"
     running.process.join(15)
     assert running.process.exitcode == 0
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_a_chat_is_as_long_as_asked_by_either_name(server, model: Path, name: str):
+    body = {"model": str(model), "messages": [{"role": "user", "content": "One day"}], name: 3}
+    answer = httpx2.post(f"{server.url}/v1/chat/completions", json=body, timeout=60)
+    assert answer.status_code == 200 and answer.json()["usage"]["completion_tokens"] <= 3

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 LONGEST_PROMPT = 20_000
 """Characters; a context is shorter."""
@@ -73,6 +73,11 @@ class Message(BaseModel):
 
 class ChatRequest(Settings):
     """`POST /v1/chat/completions`: the turns make one text, and the story goes on from its end."""
+
+    max_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, validation_alias=AliasChoices("max_completion_tokens", "max_tokens")
+    )
+    """OpenAI has renamed it for chats; both names are known, the new one goes first."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=100)]
     logprobs: bool | None = None

@@ -29,7 +29,8 @@ export async function models() {
  * @returns {AsyncGenerator<{text: string, tokens: number}>}
  */
 export async function* write(request, signal) {
-  const body = JSON.stringify({ ...request, stream: true, stream_options: { include_usage: true } });
+  const counts = { include_usage: true, continuous_usage_stats: true };
+  const body = JSON.stringify({ ...request, stream: true, stream_options: counts });
   const response = await ask("v1/completions", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
