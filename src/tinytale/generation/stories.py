@@ -3,6 +3,7 @@
 Letters of shapes: V vocabulary.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -45,9 +46,12 @@ class Story:
 
 
 class Writer:
-    """Writes one story down while it is told: a choice that keeps what another choice takes."""
+    """Writes one story down while it is told: a choice that keeps what another choice takes.
 
-    def __init__(self, choose: Choice, tokenizer: Tokenizer, stop: Sequence[str] = (), alternatives: int = 0):
+    `alternatives` of the likeliest tokens are kept at each place; None: no log-probabilities at all.
+    """
+
+    def __init__(self, choose: Choice, tokenizer: Tokenizer, stop: Sequence[str] = (), alternatives: int | None = 0):
         self.choose, self.alternatives, self.end_of_text = choose, alternatives, tokenizer.end_of_text
         self.text = StoryText(tokenizer, stop)
         self.pieces: list[str] = []
@@ -67,8 +71,13 @@ class Writer:
         return Story(prompt, text, self.records, "stop string" if self.text.stopped else ended)
 
 
-def record(logits_V: Float[Tensor, " V"], token: int, alternatives: int = 0) -> TokenRecord:
-    """A token with its log-probability, and those of the likeliest `alternatives`."""
+def record(logits_V: Float[Tensor, " V"], token: int, alternatives: int | None = 0) -> TokenRecord:
+    """A token with its log-probability, and those of the likeliest `alternatives`.
+
+    None leaves the log-probability out (NaN): to compute it takes longer than a greedy choice.
+    """
+    if alternatives is None:
+        return TokenRecord(token, math.nan)
     logits_V = logits_V.double()
     normaliser = logits_V.logsumexp(dim=-1)
     best = logits_V.topk(min(alternatives, len(logits_V)))

@@ -15,7 +15,6 @@ from tinytale.serve.look_page import WEB
 from tinytale.serve.page_routes import page_routes
 from tinytale.serve.schema import ChatRequest, CompletionRequest, LookRequest, error_body
 from tinytale.serve.telling import tell
-from tinytale.training.metrics import read_metrics
 
 MOST_LOOKS = 8
 """Texts that may be looked into or wait for it; one at a time is."""
@@ -92,13 +91,7 @@ def make_app(models: dict[str, Served]) -> FastAPI:
         finally:
             looks -= 1
 
-    @app.get("/api/metrics")
-    async def metrics(model: str, start: int = 0) -> dict[str, Any]:
-        run = named(model).run
-        found = await asyncio.to_thread(lambda: list(read_metrics(run.metrics))) if run else []
-        return {"metrics": found[max(0, start) :], "next": len(found)}
-
-    app.include_router(page_routes(named, body_of))
+    app.include_router(page_routes(named))
 
     @app.get("/")
     @app.get("/{name}")

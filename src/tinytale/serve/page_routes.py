@@ -1,16 +1,16 @@
-"""What the page asks for beside stories and looks: how a text is split, and what a run told while it trained."""
+"""What the page asks for beside stories and looks: how a text is split, a run's curves, and what it told on the way."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Protocol
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from tinytale.data.tokenizer import Tokenizer
 from tinytale.errors import UsageError
 from tinytale.inspection.split import split_data
-from tinytale.runs import RunFolder
+from tinytale.serve.asking import RequestError, Served, body_of
 from tinytale.training.metrics import read_metrics
 
 LONGEST_TEXT = 4_000
@@ -26,20 +26,8 @@ class TokensRequest(BaseModel):
     text: Annotated[str, StringConstraints(max_length=LONGEST_TEXT)]
 
 
-class Model(Protocol):
-    """What these routes need of a model that is served."""
-
-    @property
-    def tokenizer(self) -> Tokenizer: ...  # noqa: D102
-
-    @property
-    def run(self) -> RunFolder | None: ...  # noqa: D102
-
-
-def page_routes(
-    named: Callable[[str], Model], body_of: Callable[[Request, type[TokensRequest]], Awaitable[TokensRequest]]
-) -> APIRouter:
-    """The routes; `named` finds a model, `body_of` reads a body within bounds; both refuse as they do elsewhere."""
+def page_routes(named: Callable[[str], Served]) -> APIRouter:
+    """The routes; `named` finds a model, or refuses."""
     routes = APIRouter()
 
     @routes.post("/api/tokens")
@@ -48,12 +36,22 @@ def page_routes(
         try:
             return await asyncio.to_thread(split_data, named(asked.model).tokenizer, asked.text)
         except UsageError as error:
-            raise HTTPException(400, str(error)) from error
+            raise RequestError(400, str(error)) from error
+
+    @routes.get("/api/metrics")
+    async def metrics(model: str, start: int = 0) -> dict[str, Any]:
+        run = named(model).run
+        return await asyncio.to_thread(_since, start, "metrics", run and run.metrics)
 
     @routes.get("/api/samples")
     async def samples(model: str, start: int = 0) -> dict[str, Any]:
         run = named(model).run
-        found = await asyncio.to_thread(lambda: list(read_metrics(run.course_samples))) if run else []
-        return {"samples": found[max(0, start) :], "next": len(found)}
+        return await asyncio.to_thread(_since, start, "samples", run and run.course_samples)
 
     return routes
+
+
+def _since(start: int, name: str, path: Path | None) -> dict[str, Any]:
+    """The entries of a file of JSON lines from number `start` on, and how many there are."""
+    found = list(read_metrics(path)) if path else []
+    return {name: found[max(0, start) :], "next": len(found)}

@@ -2,21 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
-from math import nan
 from typing import Any
 
-import torch
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
-from jaxtyping import Float
 from starlette.types import Receive, Scope, Send
-from torch import Tensor
 
 from tinytale.errors import TaleError
 from tinytale.generation.decoding import Decoding, sample_seed
-from tinytale.generation.stories import TokenRecord, Writer
+from tinytale.generation.stories import Writer
 from tinytale.serve.answers import Answer, Telling
 from tinytale.serve.asking import RequestError, Served, tokens_of
 from tinytale.serve.scheduler import ClosingError, Job, QueueFullError
@@ -24,17 +20,6 @@ from tinytale.serve.schema import ChatRequest, CompletionRequest, error_body
 
 SEND_SECONDS = 20.0
 """A client that takes nothing for so long has gone."""
-
-
-class PlainWriter(Writer):
-    """A writer for requests that want no log-probabilities: those would take longer than a greedy choice."""
-
-    def __call__(self, logits_V: Float[Tensor, " V"], tokens: Sequence[int], generator: torch.Generator) -> int:
-        """The token that is chosen; the end of text once a stop string is complete."""
-        token = self.choose(logits_V, tokens, generator)
-        self.records.append(TokenRecord(token, nan))
-        self.pieces.append(self.text.feed(token))
-        return self.end_of_text if self.text.stopped else token
 
 
 def jobs_of(asked: CompletionRequest | ChatRequest, model: Served, tokens: list[int]) -> list[Job]:
@@ -59,11 +44,10 @@ def jobs_of(asked: CompletionRequest | ChatRequest, model: Served, tokens: list[
         top_p=asked.top_p,
         min_p=asked.min_p,
     )
-    kind = PlainWriter if asked.alternatives is None else Writer
     return [
         Job(
             prompt=tokens,
-            writer=kind(decoding.choice(), model.tokenizer, asked.stops, asked.alternatives or 0),
+            writer=Writer(decoding.choice(), model.tokenizer, asked.stops, asked.alternatives),
             generator=sample_seed(asked.seed or 0, index),
             max_new_tokens=wanted,
         )
