@@ -1,6 +1,5 @@
 """Numbers of a report: each is printed from a file, and knows the file and the place in it."""
 
-import json
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import Any, TypeAlias
 
 from tinytale.errors import TaleError
 from tinytale.files import read_json
-from tinytale.model.weight_files import weight_paths
+from tinytale.model.weight_files import open_weights
 from tinytale.training.display import clock
 from tinytale.training.metrics import read_metrics
 
@@ -161,18 +160,9 @@ def read_content(path: Path) -> Any:
         except (OSError, ValueError, RecursionError) as error:
             raise TaleError(f"{path} cannot be read as TOML: {error}") from error
     if path.is_dir():
-        return {"parameters": sum(map(_parameters, weight_paths(path)))}
+        with open_weights(path) as weights:
+            return {"parameters": sum(prod(weights.shape(name)) for name in weights)}
     return read_json(path)
-
-
-def _parameters(path: Path) -> int:
-    """Learned numbers of a safetensors file: of every tensor, the product of its shape."""
-    try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, RecursionError) as error:
-        raise TaleError(f"{path} cannot be read as safetensors: {error!r}") from error
 
 
 def _short(value: float | int) -> str:

@@ -83,12 +83,17 @@ def curves_figure(material: Material) -> bytes | None:
         lowest = min(loss for run in material.runs for _, _, loss in run.looks)
         highest = max(run.looks[0][2] for run in material.runs if run.looks)
         axes.set_ylim(lowest - 0.25 * (highest - lowest) - 0.1, highest + 0.25)
-        axes.set_xlim(0)
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.set_xlabel("tokens seen")
-        axes.set_ylabel("nats a token")
-        axes.legend(frameon=False, handlelength=1.8)
+        _label(axes, "tokens seen", "nats a token", 1.8)
         return svg_of(figure)
+
+
+def _label(axes: Axes, tokens: str, loss: str, handle: float) -> None:
+    """Finish a drawing of losses over tokens; `handle` is the length of a line in the legend, in letters."""
+    axes.set_xlim(0)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel(tokens)
+    axes.set_ylabel(loss)
+    axes.legend(frameon=False, handlelength=handle)
 
 
 def _training_curve(run: RunMaterial) -> tuple[Any, Any]:
@@ -117,11 +122,7 @@ def race_panels(summary: dict[str, Any]) -> bytes:
         axes.axhline(target, color=INK, linewidth=0.5, linestyle=(0, (4, 3)))
         highest = max(loss for run in runs for _, loss in run["curve"][1:] or run["curve"])
         axes.set_ylim(target - 0.2, highest)
-        axes.set_xlim(0)
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.set_xlabel("tokens of training")
-        axes.set_ylabel("dev loss, nats")
-        axes.legend(frameon=False, handlelength=2.4)
+        _label(axes, "tokens of training", "dev loss, nats", 2.4)
         return svg_of(figure)
 
 

@@ -105,12 +105,10 @@ class _Writer:
         return f"<figcaption><strong>{called}.</strong> {self.text(part.caption)}</figcaption>"
 
     def _table(self, table: Table) -> str:
-        align = table.align or "l" + "r" * (len(table.rows[0]) - 1)
-
         def row(cells: tuple[Text, ...], tag: str, mark: str = "") -> str:
             inner = "".join(
                 f"<{tag}{RIGHT if side == 'r' else ''}>{self.text(cell)}</{tag}>"
-                for cell, side in zip(cells, align, strict=True)
+                for cell, side in zip(cells, table.alignment, strict=True)
             )
             return f"<tr{mark}>{inner}</tr>"
 

@@ -45,6 +45,11 @@ class Table:
     groups: tuple[int, ...] = ()
     """Rows, counted from 1 below the heading, that have a line above them."""
 
+    @property
+    def alignment(self) -> str:
+        """A letter for each column."""
+        return self.align or "l" + "r" * (len(self.rows[0]) - 1)
+
 
 @dataclass(frozen=True)
 class Figure:

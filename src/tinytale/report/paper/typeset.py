@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,7 @@ def _laid_out(document: Document) -> Iterator[typst.Compiler]:
             json.dumps({**content(document), "keywords": [digest(document)]}), encoding="utf-8"
         )
         (folder / "numbers.json").write_bytes(numbers(document))
-        foreign = bool(_foreign(document))
-        yield typst.Compiler(folder / TEMPLATE.name, root=folder, ignore_system_fonts=not foreign)
+        yield typst.Compiler(folder / TEMPLATE.name, root=folder, ignore_system_fonts=_fonts_suffice(document))
 
 
 def numbers(document: Document) -> bytes:
@@ -119,7 +118,7 @@ def _part(part: Part, called: dict[str, str]) -> dict[str, Any]:
                 "called": called[f"tab:{part.name}"],
                 "caption": _text(part.caption, called),
                 "rows": [[_text(cell, called) for cell in row] for row in part.rows],
-                "align": part.align or "l" + "r" * (len(part.rows[0]) - 1),
+                "align": part.alignment,
                 "width": part.width,
                 "groups": list(part.groups),
             }
@@ -153,10 +152,9 @@ def _span(span: Span, called: dict[str, str]) -> dict[str, str]:
             return {"kind": "pointer", "text": called[span.target].replace(" ", "\N{NO-BREAK SPACE}")}
 
 
-def _foreign(document: Document) -> Sequence[str]:
-    """Letters of the content that the fonts within Typst do not have: then those of the system help."""
-    shown = json.dumps(content(document), ensure_ascii=False)
-    return sorted({letter for letter in set(shown) if not _covered(letter)})
+def _fonts_suffice(document: Document) -> bool:
+    """Whether the fonts within Typst have every letter of the content; else those of the system help."""
+    return all(map(_covered, set(json.dumps(content(document), ensure_ascii=False))))
 
 
 def _covered(letter: str) -> bool:
