@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from tinytale.report.survey_figure import COLOURS, STYLE
+from tinytale.report.style import COLOURS, STYLE
 
 PALETTE = (*COLOURS.values(), "#8a4f7d", "#b89b2e", "#4f9da6", "#a83c3c", "#6b6f76")
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))

@@ -5,7 +5,6 @@ Letters of shapes: T positions.
 
 import base64
 import warnings
-from io import BytesIO
 from typing import Any
 
 import matplotlib as mpl
@@ -18,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
 from tinytale.inspection.table import MOST_BITS, visible
-from tinytale.report.survey_figure import STYLE
+from tinytale.report.style import STYLE, png_of
 
 DPI = 160
 WIDTH, EDGE, GAP = 12.5, 0.15, 0.45
@@ -65,9 +64,7 @@ def look_figure(data: dict[str, Any], title: str, note: str = "") -> bytes:
         left = WIDTH - 2 * EDGE - square * data["heads"] - 0.75
         draw_lens(page.axes(EDGE + 0.75, last, left - 0.75), data["tokens"])
         _draw_attention(page, left + 0.75 + EDGE, square, data)
-        png = BytesIO()
-        figure.savefig(png, format="png", metadata={"Software": None})
-    return png.getvalue()
+        return png_of(figure)
 
 
 class _Page:

@@ -1,6 +1,5 @@
 """One picture of a race: the dev loss of every final run against tokens and, where they are known, seconds."""
 
-from io import BytesIO
 from typing import Any
 
 import matplotlib as mpl
@@ -8,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from tinytale.report.survey_figure import COLOURS, INK, STYLE
+from tinytale.report.style import COLOURS, INK, STYLE, png_of
 
 LOOK = {
     "nanogpt": (COLOURS["dev"], "nanoGPT"),
@@ -29,9 +28,7 @@ def race_figure(summary: dict[str, Any]) -> bytes:
         for axes, (unit, scale) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             draw_curves(axes, summary, unit, scale)
         figure.suptitle("Time to nanoGPT's best loss", fontsize=14, fontweight="bold", x=0.008, ha="left")
-        png = BytesIO()
-        figure.savefig(png, format="png", metadata={"Software": None})
-    return png.getvalue()
+        return png_of(figure)
 
 
 def draw_curves(axes: Axes, summary: dict[str, Any], unit: str, scale: dict[str, float]) -> None:

@@ -1,6 +1,5 @@
 """One picture of a study: the dev curve of every run, and the score that it ended with."""
 
-from io import BytesIO
 from typing import Any
 
 import matplotlib as mpl
@@ -8,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from tinytale.report.survey_figure import INK, STYLE
+from tinytale.report.style import INK, STYLE, png_of
 
 TALLEST = 0.5
 """Bits per byte above the best final score at which a curve is cut off: a run's first evaluations say little."""
@@ -25,9 +24,7 @@ def study_figure(result: dict[str, Any]) -> bytes:
         _draw_curves(curves, result["runs"], colours)
         _draw_scores(scores, result["runs"], colours)
         figure.suptitle(result["question"], fontsize=14, fontweight="bold", x=0.008, ha="left", parse_math=False)
-        png = BytesIO()
-        figure.savefig(png, format="png", metadata={"Software": None})
-    return png.getvalue()
+        return png_of(figure)
 
 
 def _draw_curves(axes: Axes, runs: list[dict[str, Any]], colours: dict[str, Any]) -> None:

@@ -1,7 +1,5 @@
 """One picture of a survey: how long the stories are, and what repeats or is damaged."""
 
-import warnings
-from io import BytesIO
 from typing import Any
 
 import matplotlib as mpl
@@ -9,26 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from tinytale.report.style import COLOURS, INK, STYLE, png_of
 from tinytale.report.survey_tables import sampled
 
-COLOURS = {"train": "#33658a", "dev": "#d1782c", "test": "#3b8a5a"}
-INK = "#30343b"
 NAME_CHARACTERS = 24
 """A longer name of a dataset is cut."""
-
-STYLE: Any = {
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 
 SHARES = {
     "longer_than": "longer than {} tokens",
@@ -55,11 +38,7 @@ def survey_figure(survey: dict[str, Any], name: str) -> bytes:
         title = name if len(name) <= NAME_CHARACTERS else name[: NAME_CHARACTERS - 1] + "…"
         figure.suptitle(title, fontsize=14, fontweight="bold", x=0.008, ha="left", parse_math=False)
         figure.legend(*lengths.get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
-        png = BytesIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
-            figure.savefig(png, format="png", metadata={"Software": None})
-    return png.getvalue()
+        return png_of(figure)
 
 
 def draw_lengths(axes: Axes, survey: dict[str, Any]) -> None:
