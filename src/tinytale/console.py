@@ -1,7 +1,10 @@
 """One console for everything a person reads; standard output stays free for results."""
 
+from collections.abc import Collection, Sequence
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 console = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -35,3 +38,23 @@ def progress_bar(unit: str) -> Progress:
         console=console,
         transient=True,
     )
+
+
+def figures_table(
+    title: str, caption: str, headings: Sequence[str], left: Collection[int] = (0,), dense: bool = False
+) -> Table:
+    """A table of figures, to be filled: columns numbered in `left` to the left, all others to the right.
+
+    `dense`: narrow gaps, and no cell is broken over lines.
+    """
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0) if dense else (0, 1),
+    )
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if place in left else "right", no_wrap=dense)
+    return table

@@ -17,7 +17,7 @@ from tinytale.bench.peak import PEAK, matrix_products
 from tinytale.bench.sizes import Size
 from tinytale.bench.step_times import chosen_contenders, time_steps, turns
 from tinytale.bench.turns import Contestant, Measured, take_turns
-from tinytale.bench.worker import Request, set_up, training_batches
+from tinytale.bench.worker import TrainingRequest, set_up, training_batches
 from tinytale.data.shards import Manifest
 from tinytale.errors import TaleError, UsageError
 from tinytale.recipes import recipe
@@ -26,8 +26,8 @@ from tinytale.resources import process_peak_memory
 TINY = Size(layers=2, width=32, heads=2, context_length=16, vocab_size=300, batch_size=4)
 
 
-def request(dataset: Path, contender: str, size: Size = TINY, nanogpt: str | None = None) -> Request:
-    return Request(contender=contender, size=size, dataset=str(dataset), nanogpt=nanogpt, warm_up=3)
+def request(dataset: Path, contender: str, size: Size = TINY, nanogpt: str | None = None) -> TrainingRequest:
+    return TrainingRequest(contender=contender, size=size, dataset=str(dataset), nanogpt=nanogpt, warm_up=3)
 
 
 def test_eager_contenders_train_the_same_thing(dataset: Path):
@@ -52,7 +52,7 @@ def test_the_last_rung_is_the_recipe(dataset: Path):
 
 def test_a_request_survives_the_pipe(dataset: Path):
     asked = request(dataset, "nanogpt", nanogpt="somewhere")
-    assert Request.from_json(asked.to_json()) == asked
+    assert TrainingRequest.from_json(asked.to_json()) == asked
     assert "\n" not in asked.to_json()
 
 
@@ -161,7 +161,7 @@ def test_lists_and_numbers_are_checked():
 def test_the_command_writes_what_it_prints(
     tale: Callable, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def taken(requests: list[Request], *_: object) -> dict[str, Measured]:
+    def taken(requests: list[TrainingRequest], *_: object) -> dict[str, Measured]:
         facts = {"flop_per_step": 10, "dtype": "float32", "side": 1, "loss": 1.5}
         return {
             one.contender: Measured(set_up_seconds=2.0, facts=facts, rounds=[[0.5]], peak_memory=1) for one in requests

@@ -14,6 +14,7 @@ from tinytale.bench.generators import GENERATORS, Forms
 from tinytale.bench.machine import machine_facts
 from tinytale.bench.turns import Measured, chosen, take_turns
 from tinytale.config import ModelConfig
+from tinytale.console import figures_table
 from tinytale.resources import GIBIBYTE
 
 
@@ -135,17 +136,13 @@ def generation_table(result: dict[str, Any], part: dict[str, Any]) -> Table:
     base = next(iter(part["contenders"]))
     threads = f"{part['threads']} thread{'s' * (part['threads'] != 1)}"
     prompts = f"{part['prompts']} prompt{'s' * (part['prompts'] != 1)} of {result['prompt_tokens']} tokens"
-    table = Table(
-        title=f"{prompts} + {result['new_tokens']} new, {threads}, {result['machine']['processor']}",
-        caption=f"first: to the first new token; ratio: times as fast as {base}; bandwidth: reading the weights, of "
+    table = figures_table(
+        f"{prompts} + {result['new_tokens']} new, {threads}, {result['machine']['processor']}",
+        f"first: to the first new token; ratio: times as fast as {base}; bandwidth: reading the weights, of "
         f"{part['bytes_per_second'] / 1e9:.1f} GB/s; same: first tokens that are {base}'s",
-        title_justify="left",
-        caption_justify="left",
-        box=None,
-        padding=(0, 1, 0, 0),
+        ("contender", "new tokens/s", "first ms", "ratio", "bandwidth", "GiB", "same"),
+        dense=True,
     )
-    for heading in ("contender", "new tokens/s", "first ms", "ratio", "bandwidth", "GiB", "same"):
-        table.add_column(heading, justify="left" if heading == "contender" else "right", no_wrap=True)
     for name, found in part["contenders"].items():
         table.add_row(
             name,

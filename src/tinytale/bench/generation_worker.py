@@ -3,13 +3,14 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
 from tinytale.bench.generators import GENERATORS, Forms
 from tinytale.bench.pipe import Turn, serve
+from tinytale.bench.turns import Request
 
 MEMORY = "memory"
 """The yardstick that is timed in turn with the contenders: how fast this machine reads memory."""
@@ -17,22 +18,15 @@ READ_BYTES = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationRequest:
-    """What a process is to become."""
+class GenerationRequest(Request):
+    """A process that generates: the contender is a name of `GENERATORS`, or `MEMORY`."""
 
     worker: ClassVar[str] = "tinytale.bench.generation_worker"
-    """The module that the process runs."""
-    contender: str
-    """A name of `GENERATORS`, or `MEMORY`."""
     forms: Forms
     prompts: list[list[int]]
     new_tokens: int
     """Of each prompt."""
     threads: int
-
-    def to_json(self) -> str:
-        """In one line."""
-        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> "GenerationRequest":

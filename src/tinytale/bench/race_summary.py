@@ -7,6 +7,7 @@ from rich.table import Table
 
 from tinytale.bench.race import crossing, target_loss
 from tinytale.bench.race_runs import Course, Finished, Who
+from tinytale.console import figures_table
 from tinytale.errors import TaleError
 
 TIMED: dict[Who, str] = {"nanogpt": "nanogpt", "tinytale": "tinytale", "control": "tinytale-native"}
@@ -81,16 +82,12 @@ def complete(found: list[float | None]) -> list[float] | None:
 
 def race_table(summary: dict[str, Any]) -> Table:
     """Every run, and below each participant's last one its headline."""
-    table = Table(
-        title=f"Race to nanoGPT's best dev loss, {summary['target_loss']:.4f} nats a token",
-        caption=headline(summary),
-        title_justify="left",
-        caption_justify="left",
-        box=None,
-        padding=(0, 1, 0, 0),
+    table = figures_table(
+        f"Race to nanoGPT's best dev loss, {summary['target_loss']:.4f} nats a token",
+        headline(summary),
+        ("run", "rate", "embedding", "tokens", "seed", "loss", "tokens to it", "seconds"),
+        dense=True,
     )
-    for heading in ("run", "rate", "embedding", "tokens", "seed", "loss", "tokens to it", "seconds"):
-        table.add_column(heading, justify="left" if heading == "run" else "right", no_wrap=True)
     for run in summary["runs"]:
         table.add_row(
             run["who"],

@@ -13,6 +13,7 @@ from tinytale.bench.machine import machine_facts
 from tinytale.bench.serving_worker import DECODER, SERVER, TEMPERATURES, ServingRequest
 from tinytale.bench.turns import Measured, take_turns
 from tinytale.config import ModelConfig
+from tinytale.console import figures_table
 from tinytale.errors import TaleError
 
 
@@ -78,17 +79,13 @@ def serving_result(
 def serving_table(result: dict[str, Any]) -> Table:
     """What was measured, for a person."""
     waits = result["first_token_seconds"]
-    table = Table(
-        title=f"{result['people']} people at once, {result['threads']} threads, {result['machine']['processor']}",
-        caption=f"of {waits['newcomers']} more who came meanwhile, the first token after {1e3 * waits['median']:.0f} ms"
+    table = figures_table(
+        f"{result['people']} people at once, {result['threads']} threads, {result['machine']['processor']}",
+        f"of {waits['newcomers']} more who came meanwhile, the first token after {1e3 * waits['median']:.0f} ms"
         f" (median), {1e3 * waits['95%']:.0f} ms (95%), {1e3 * waits['worst']:.0f} ms (worst)",
-        title_justify="left",
-        caption_justify="left",
-        box=None,
-        padding=(0, 1, 0, 0),
+        ("stories", "decoder alone, tokens/s", "server, tokens/s", "ratio"),
+        dense=True,
     )
-    for heading in ("stories", "decoder alone, tokens/s", "server, tokens/s", "ratio"):
-        table.add_column(heading, justify="left" if heading == "stories" else "right", no_wrap=True)
     for name in TEMPERATURES:
         part = result[name]
         speeds = (part["decoder_tokens_per_second"], part["server_tokens_per_second"])

@@ -1,16 +1,16 @@
 """The processes of `bench serve`: a decoder by itself; and the clients of a server, which runs in a child of theirs."""
 
-import json
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tinytale.bench.people import BEGINNINGS, Server, newcomers, tell_all
 from tinytale.bench.pipe import Turn, serve
+from tinytale.bench.turns import Request
 from tinytale.errors import TaleError
 from tinytale.generation.decoding import Decoding, sample_seed
 from tinytale.generation.many import generate_many
@@ -31,28 +31,16 @@ LEASHED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServingRequest:
-    """What a process is to become."""
+class ServingRequest(Request):
+    """A decoder by itself, or a server and its clients: the contender is `DECODER` or `SERVER`."""
 
     worker: ClassVar[str] = "tinytale.bench.serving_worker"
-    """The module that the process runs."""
-    contender: str
-    """`DECODER` or `SERVER`."""
     folder: str
     people: int
     stories: int
     """Of each person, one after another."""
     new_tokens: int
     """Of each story, unless it ends before."""
-
-    def to_json(self) -> str:
-        """In one line."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, line: str) -> "ServingRequest":
-        """What `to_json` wrote."""
-        return cls(**json.loads(line))
 
 
 def contest(line: str) -> tuple[dict[str, Any], Turn]:

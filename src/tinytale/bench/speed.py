@@ -8,6 +8,7 @@ from rich.table import Table
 
 from tinytale.bench.sizes import Size
 from tinytale.bench.turns import Measured
+from tinytale.console import figures_table
 from tinytale.resources import GIBIBYTE
 
 Rounds = list[list[float]]
@@ -89,18 +90,15 @@ def speed_table(result: dict[str, Any]) -> Table:
     base = next(iter(result["contenders"]))
     peak = result["peak"]
     threads = f"{result['threads']} thread{'s' * (result['threads'] != 1)}"
-    table = Table(
-        title=f"A training step of size {result['size']['name']}, {threads}, {result['machine']['processor']}",
-        caption=f"ratio: times as fast as {base}; "
+    table = figures_table(
+        f"A training step of size {result['size']['name']}, {threads}, {result['machine']['processor']}",
+        f"ratio: times as fast as {base}; "
         f"peak: {peak['flop_per_second'] / 1e9:,.0f} GFLOP/s, {peak['dtype']} products of side {peak['side']}; "
         f"loss before the last of {result['warm_up']} steps of warm-up",
-        title_justify="left",
-        caption_justify="left",
-        box=None,
-        padding=(0, 1, 0, 0),
+        ("contender", "ms a step", "(range)", "tokens/s", "ratio", "of peak", "GiB", "loss"),
+        left=(0, 2),
+        dense=True,
     )
-    for heading in ("contender", "ms a step", "(range)", "tokens/s", "ratio", "of peak", "GiB", "loss"):
-        table.add_column(heading, justify="left" if heading in ("contender", "(range)") else "right", no_wrap=True)
     for name, found in result["contenders"].items():
         table.add_row(
             name,

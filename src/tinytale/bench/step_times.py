@@ -14,7 +14,7 @@ from tinytale.bench.peak import PEAK
 from tinytale.bench.sizes import Size
 from tinytale.bench.speed import as_json, peak_figures, speeds
 from tinytale.bench.turns import chosen, take_turns
-from tinytale.bench.worker import Request
+from tinytale.bench.worker import TrainingRequest
 from tinytale.config import DataConfig, TrainConfig
 from tinytale.data.shards import Manifest
 from tinytale.errors import UsageError
@@ -54,7 +54,7 @@ def time_steps(
         )
     folder = nanogpt_folder(nanogpt) if any(CONTENDERS[name].needs_nanogpt for name in names) else None
     requests = [
-        Request(
+        TrainingRequest(
             contender=name,
             size=size,
             dataset=str(dataset),

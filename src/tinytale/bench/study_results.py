@@ -7,6 +7,7 @@ import torch
 from rich.table import Table
 
 from tinytale.bench.study import Study, StudyRun, runs_of
+from tinytale.console import figures_table
 from tinytale.data.shards import Manifest
 from tinytale.errors import TaleError
 from tinytale.model.folder import read_config
@@ -65,15 +66,11 @@ def _found(run: StudyRun) -> dict[str, Any]:
 
 def study_table(result: dict[str, Any]) -> Table:
     """One row a run, for a person."""
-    table = Table(
-        title=result["question"],
-        caption="bits per byte of the dev stories, each from its start, with its 95% interval over stories",
-        title_justify="left",
-        caption_justify="left",
-        box=None,
+    table = figures_table(
+        result["question"],
+        "bits per byte of the dev stories, each from its start, with its 95% interval over stories",
+        ("variation", "seed", "weights", "tokens", "bits per byte", "95% interval"),
     )
-    for heading in ("variation", "seed", "weights", "tokens", "bits per byte", "95% interval"):
-        table.add_column(heading, justify="left" if heading == "variation" else "right")
     for run in result["runs"]:
         score = run["dev"]["views"]["stories"]
         low, high = score["interval_95"]

@@ -7,27 +7,31 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, TypeVar
 
 from tinytale.errors import TaleError, UsageError
 
+AnyRequest = TypeVar("AnyRequest", bound="Request")
 
-@runtime_checkable
-class Request(Protocol):
-    """What a process is to become."""
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a process is to become. Each kind of contest has its own, with more in it."""
 
     worker: ClassVar[str]
-    """The module that it runs."""
-
-    @property
-    def contender(self) -> str:
-        """Its name."""
-        ...
+    """The module that the process runs."""
+    contender: str
+    """Its name."""
 
     def to_json(self) -> str:
         """In one line."""
-        ...
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls: type[AnyRequest], line: str) -> AnyRequest:
+        """What `to_json` wrote; a request that holds dataclasses makes them anew."""
+        return cls(**json.loads(line))
 
 
 @dataclass

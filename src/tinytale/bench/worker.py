@@ -3,7 +3,7 @@
 import itertools
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from tinytale.bench.contenders import CONTENDERS, TrainingStep
 from tinytale.bench.peak import PEAK, matrix_products
 from tinytale.bench.pipe import Turn, serve
 from tinytale.bench.sizes import Size
+from tinytale.bench.turns import Request
 from tinytale.data.batches import Batches
 from tinytale.data.shards import Manifest
 from tinytale.native.attention import describe
@@ -23,13 +24,10 @@ BATCHES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a process is to become."""
+class TrainingRequest(Request):
+    """A process that trains: the contender is a name of `CONTENDERS`, or `PEAK`."""
 
     worker: ClassVar[str] = "tinytale.bench.worker"
-    """The module that the process runs."""
-    contender: str
-    """A name of `CONTENDERS`, or `PEAK`."""
     size: Size
     dataset: str
     nanogpt: str | None
@@ -37,18 +35,14 @@ class Request:
     warm_up: int
     """Steps before the first turn."""
 
-    def to_json(self) -> str:
-        """In one line."""
-        return json.dumps(asdict(self))
-
     @classmethod
-    def from_json(cls, line: str) -> "Request":
+    def from_json(cls, line: str) -> "TrainingRequest":
         """What `to_json` wrote."""
         values = json.loads(line)
         return cls(**{**values, "size": Size(**values["size"])})
 
 
-def set_up(request: Request) -> tuple[TrainingStep, dict[str, Any]]:
+def set_up(request: TrainingRequest) -> tuple[TrainingStep, dict[str, Any]]:
     """The contender's step, and what there is to say about it.
 
     Raises:
@@ -60,7 +54,7 @@ def set_up(request: Request) -> tuple[TrainingStep, dict[str, Any]]:
     return CONTENDERS[request.contender].build(request.size, folder), {}
 
 
-def training_batches(request: Request) -> list[tuple[Tensor, Tensor]]:
+def training_batches(request: TrainingRequest) -> list[tuple[Tensor, Tensor]]:
     """The first batches of the train split: inputs and targets (B, T)."""
     folder, size = Path(request.dataset), request.size
     batches = Batches(Manifest.load(folder), folder, size.context_length, size.batch_size, seed=0)
@@ -76,7 +70,7 @@ def contest(line: str) -> tuple[dict[str, Any], Turn]:
     Raises:
         TaleError: something that it needs is missing.
     """
-    request = Request.from_json(line)
+    request = TrainingRequest.from_json(line)
     step, facts = set_up(request)
     numbered = itertools.cycle(training_batches(request))
     loss = [step(*next(numbered)) for _ in range(request.warm_up)][-1]

@@ -5,13 +5,14 @@ from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import App
 from rich.progress import Progress
+from rich.table import Table
 
 from tinytale.bench.conditions import Allocator, Conditions, Isa
-from tinytale.commands.options import print_json
+from tinytale.commands.options import check_file, print_json
 from tinytale.console import console, progress_bar
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import write_bytes, write_json
@@ -72,8 +73,7 @@ def train(
     json
         Print the results on standard output.
     """
-    if out and out.is_dir():
-        raise UsageError(f"{out} is a folder; name a file for the results")
+    check_file(out, "results")
     from tinytale.bench.sizes import SIZES
     from tinytale.bench.speed import speed_table
     from tinytale.bench.step_times import chosen_contenders, time_steps, turns
@@ -90,12 +90,7 @@ def train(
     with progress_bar("turn") as bar:
         progress = _turn_progress(bar, turns(len(names), conditions))
         result = time_steps(dataset, SIZES[size], size, names, nanogpt, conditions, progress)
-    if out:
-        write_json(out, result)
-    if json:
-        print_json(result)
-    else:
-        console.print(speed_table(result))
+    _give(result, out, json, [speed_table(result)])
 
 
 @bench.command
@@ -147,8 +142,7 @@ def generate(
     json
         Print the results on standard output.
     """
-    if out and out.is_dir():
-        raise UsageError(f"{out} is a folder; name a file for the results")
+    check_file(out, "results")
     from tinytale.bench.exports import random_model, random_prompts
     from tinytale.bench.generation import chosen_generators, generation_result, generation_table, time_generation
     from tinytale.bench.sizes import SIZES
@@ -176,13 +170,7 @@ def generate(
                 drawn = random_prompts(number, prompt_tokens, config.vocab_size)
                 parts.append(time_generation(forms, config, names, drawn, new_tokens, conditions, progress))
         result = generation_result(config, prompt_tokens, new_tokens, parts)
-    if out:
-        write_json(out, result)
-    if json:
-        print_json(result)
-        return
-    for part in parts:
-        console.print(generation_table(result, part))
+    _give(result, out, json, [generation_table(result, part) for part in parts])
 
 
 def _exported(source: Path, scratch: Path, names: list[str]) -> "Forms":
@@ -243,8 +231,7 @@ def serve(
     json
         Print the results on standard output.
     """
-    if out and out.is_dir():
-        raise UsageError(f"{out} is a folder; name a file for the results")
+    check_file(out, "results")
     from tinytale.bench.serving import serving_result, serving_table, time_serving
     from tinytale.model.folder import read_config
     from tinytale.resources import available_cores
@@ -258,12 +245,7 @@ def serve(
         progress = _turn_progress(bar, 2 * (1 + rounds))
         measured = time_serving(folder, people, stories, new_tokens, conditions, progress)
     result = serving_result(config, people, stories, new_tokens, conditions.threads, measured)
-    if out:
-        write_json(out, result)
-    if json:
-        print_json(result)
-    else:
-        console.print(serving_table(result))
+    _give(result, out, json, [serving_table(result)])
 
 
 @bench.command
@@ -405,6 +387,16 @@ def race(
             contest.time(conditions, _turn_progress(bar, turns(len(TIMED), conditions)))
     if drawn:
         _summarise(contest, out / "race.png", json)
+
+
+def _give(result: dict[str, Any], out: Path | None, json: bool, tables: list[Table]) -> None:
+    """Keep the results, and print them: as JSON, or as tables for a person."""
+    if out:
+        write_json(out, result)
+    if json:
+        print_json(result)
+    else:
+        console.print(*tables, sep="\n")
 
 
 def _summarise(contest: "Race", picture: Path, json: bool) -> None:

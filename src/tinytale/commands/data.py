@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from tinytale.commands.options import print_json
+from tinytale.commands.options import check_file, print_json
 from tinytale.console import console, progress_bar
 from tinytale.errors import TaleError, UsageError
 
@@ -30,8 +30,7 @@ def data(dataset: Path, *, png: Path | None = None, stories: int = 3, seed: int 
     """
     if stories < 0:
         raise UsageError(f"the number of stories must be at least 0, not {stories}")
-    if png and png.is_dir():
-        raise UsageError(f"{png} is a folder; name a file for the picture")
+    check_file(png, "picture")
     for library in ("datasketch", *(["matplotlib"] if png else [])):
         if not find_spec(library):
             raise TaleError(f"{library} is not installed, which this needs; install it: pip install 'tinytale[report]'")

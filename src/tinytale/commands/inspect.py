@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from tinytale.commands.options import load_weights, print_json
+from tinytale.commands.options import check_file, load_weights, print_json
 from tinytale.console import console
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import write_bytes, write_text
@@ -31,9 +31,8 @@ def inspect(folder: str, text: str, *, html: Path | None = None, png: Path | Non
     """
     if not text:
         raise UsageError("there is no text; give some words of a story")
-    for file, what in ((html, "page"), (png, "figure")):
-        if file and file.is_dir():
-            raise UsageError(f"{file} is a folder; name a file for the {what}")
+    check_file(html, "page")
+    check_file(png, "figure")
     if png and not find_spec("matplotlib"):
         raise TaleError("matplotlib is not installed, which --png needs; install it: pip install 'tinytale[report]'")
     weights = model_folder(find_folder(folder))

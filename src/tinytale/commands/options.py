@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tinytale.errors import UsageError
+
 if TYPE_CHECKING:
     from tinytale.data.tokenizer import Tokenizer
     from tinytale.model.attention import Kernels
@@ -26,6 +28,16 @@ def load_weights(folder: Path, device: Device, kernels: "Kernels" = "fused") -> 
 
     teller = load_storyteller(folder, device, kernels)
     return teller.model, teller.tokenizer
+
+
+def check_file(path: Path | None, what: str) -> None:
+    """See that a file can be written there, before the long work begins.
+
+    Raises:
+        UsageError: a folder lies there.
+    """
+    if path and path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file for the {what}")
 
 
 def print_json(value: Any) -> None:

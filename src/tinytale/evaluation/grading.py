@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from tinytale.console import console, progress_bar
+from tinytale.console import console, figures_table, progress_bar
 from tinytale.data.tokenizer import Tokenizer
 from tinytale.evaluation.gradebook import GradeBook
 from tinytale.evaluation.intervals import ratio_and_error
@@ -135,16 +135,12 @@ def _interval(mean: float | None, error: float | None, lowest: float, highest: f
 def judge_table(result: dict[str, Any]) -> Table:
     """The grades for a terminal."""
     kinds = [result["samples"], result["control"]]
-    table = Table(
-        title=f"grades by {result['model']}: samples at temperature {result['settings']['temperature']:g},"
+    table = figures_table(
+        f"grades by {result['model']}: samples at temperature {result['settings']['temperature']:g},"
         " real stories mixed in",
-        title_justify="left",
-        caption=f"means, 0 to 10, with 95% intervals over stories; rubric {result['rubric']}" + _warning(result),
-        caption_justify="left",
-        box=None,
+        f"means, 0 to 10, with 95% intervals over stories; rubric {result['rubric']}" + _warning(result),
+        ("", "samples", "real stories", "difference"),
     )
-    for place, heading in enumerate(("", "samples", "real stories", "difference")):
-        table.add_column(heading, justify="right" if place else "left")
     for criterion in CRITERIA:
         means = [_cell(kind["grades"][criterion], ".2f") for kind in kinds]
         table.add_row(criterion, *means, _cell(result["difference"][criterion], "+.2f"))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 from rich.table import Table
 
-from tinytale.console import progress_bar
+from tinytale.console import figures_table, progress_bar
 from tinytale.data.near_duplicates import NearDuplicates, shingles
 from tinytale.data.sequences import Unit, WordNumbers, words_of
 from tinytale.data.stored import StoredStories
@@ -125,15 +125,11 @@ def memorisation_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
 def memorisation_table(result: dict[str, Any]) -> Table:
     """The rows for a terminal."""
     heading, *rows = memorisation_rows(result)
-    table = Table(
-        title=f"memorisation: samples at temperature {result['settings']['temperature']:g}, and real stories",
-        title_justify="left",
-        caption="with 95% intervals over stories; the real ones are not in train",
-        caption_justify="left",
-        box=None,
+    table = figures_table(
+        f"memorisation: samples at temperature {result['settings']['temperature']:g}, and real stories",
+        "with 95% intervals over stories; the real ones are not in train",
+        heading,
     )
-    for place, name in enumerate(heading):
-        table.add_column(name, justify="right" if place else "left")
     for row in rows:
         table.add_row(*row)
     return table

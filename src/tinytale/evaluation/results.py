@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from tinytale.console import progress_bar
+from tinytale.console import figures_table, progress_bar
 from tinytale.errors import TaleError
 from tinytale.evaluation.perplexity import nats_from_story_starts, nats_in_windows, story_bounds, summarise
 from tinytale.evaluation.profile import profile
@@ -95,15 +95,11 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
 
 def results_table(result: dict[str, Any]) -> Table:
     """The two views side by side, for a person."""
-    table = Table(
-        title=f"{result['data']}, {result['split']}: {result['stories']:,} stories, {result['bytes']:,} bytes",
-        title_justify="left",
-        caption="loss in nats a token; bits per byte with its 95% interval over stories",
-        caption_justify="left",
-        box=None,
+    table = figures_table(
+        f"{result['data']}, {result['split']}: {result['stories']:,} stories, {result['bytes']:,} bytes",
+        "loss in nats a token; bits per byte with its 95% interval over stories",
+        ("view", "loss", "perplexity", "bits per byte", "95% interval"),
     )
-    for heading in ("view", "loss", "perplexity", "bits per byte", "95% interval"):
-        table.add_column(heading, justify="left" if heading == "view" else "right")
     for view, figures in result["views"].items():
         low, high = figures["interval_95"]
         table.add_row(

@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
+from tinytale.console import figures_table
+
 ENDINGS = (
     ("ended", "stories that end by themselves", ".1%"),
     ("closed", "  of those, with closing punctuation", ".1%"),
@@ -31,7 +33,7 @@ def quality_table(result: dict[str, Any]) -> Table:
     """Samples beside real stories."""
     quality = result["quality"]
     stories, unit, settings = quality["stories"], quality["unit"], quality["settings"]
-    table = _table(
+    table = figures_table(
         f"stories told at temperature {settings['temperature']:g}, and real stories of {result['split']}",
         "with 95% intervals over stories; where a prompt is named, both go on with the same openings of real stories",
         ("measure", "samples", "real stories"),
@@ -58,7 +60,7 @@ def prompts_table(result: dict[str, Any]) -> Table:
         "beam": f"beam {settings['beams']}",
         "sampled": f"sampled at {settings['temperature']:g}",
     }
-    table = _table(
+    table = figures_table(
         f"completions of the project's own prompts, version {prompts['version']}",
         "with 95% intervals over completions",
         ("measure", *(names[way] for way in ways)),
@@ -74,7 +76,7 @@ def prompts_table(result: dict[str, Any]) -> Table:
 def profile_table(result: dict[str, Any]) -> Table:
     """Where the loss lies: by position in the story, and by its length."""
     profile = result["profile"]
-    table = _table(
+    table = figures_table(
         "each story from its start: where the loss lies",
         "in nats a token, with 95% intervals over stories; a length counts the closing end of text",
         ("tokens of the stories", "stories", "tokens", "loss"),
@@ -105,10 +107,3 @@ def _cell(figure: dict[str, Any] | None, form: str) -> str:
         return "none"
     low, high = figure["interval_95"]
     return f"{figure['value']:{form}} ({low:{form}}–{high:{form}})"
-
-
-def _table(title: str, caption: str, headings: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", box=None)
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place else "left")
-    return table
