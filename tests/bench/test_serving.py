@@ -3,6 +3,7 @@
 import http.server
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from rich.console import Console
 
 from tinytale.bench.conditions import Conditions
 from tinytale.bench.exports import random_model
-from tinytale.bench.people import Server, newcomers, tell_all
+from tinytale.bench.people import Server, newcomers, seconds_a_token, tell_all
 from tinytale.bench.serving import serving_result, serving_table, time_serving
 from tinytale.bench.serving_worker import DECODER, SERVER, ServingRequest, contest
 from tinytale.bench.sizes import Size
 from tinytale.bench.turns import Measured
 from tinytale.errors import TaleError
 
+COUNTER = "tinytale_tokens_total"
 TINY = Size(layers=2, width=32, heads=2, context_length=64, vocab_size=300, batch_size=1)
 
 
@@ -51,11 +53,11 @@ def test_the_figures_by_hand_made_numbers():
     result = serving_result(TINY.model, 10, 3, 128, 2, measured())
     assert result["greedy"] == {
         "tokens": 10,
-        "decoder_tokens_per_second": 10,
-        "server_tokens_per_second": 5,
+        "decoder_tokens_per_second": 1,
+        "server_tokens_per_second": 0.5,
         "ratio": 0.8,
     }
-    assert result["drawn"]["ratio"] == 0.8 and result["drawn"]["server_tokens_per_second"] == 4
+    assert result["drawn"]["ratio"] == 0.8 and result["drawn"]["server_tokens_per_second"] == 0.2
     assert result["first_token_seconds"] == {"newcomers": 4, "median": 0.25, "95%": 0.3, "worst": 0.9}
     console = Console(width=90)
     with console.capture() as said:
@@ -81,7 +83,8 @@ def test_a_server_that_does_not_come_up_is_told_of(tmp_path: Path):
 
 @pytest.fixture
 def faulty():
-    """A server that answers with whatever its paths ask for."""
+    """A server that answers what the model's name says; ten tokens are told between two looks at its metrics."""
+    counts = [7]
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -90,6 +93,12 @@ def faulty():
             self.send_response(status)
             self.end_headers()
             self.wfile.write(content.encode())
+
+        def do_GET(self) -> None:
+            counts.append(counts[-1] + 10)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f'# TYPE {COUNTER} counter\n{COUNTER}{{model="a"}} {counts[-1]}\n'.encode())
 
         def log_message(self, *_: object) -> None: ...
 
@@ -115,6 +124,36 @@ def test_a_client_reads_what_comes(faulty: Callable[[int, str], Server]):
     ((one, two),) = tell_all(server, [[("", {}), ("", {})]])
     assert one.text == two.text == "Once upon" and one.tokens == 2 and one.first_seconds > 0
     assert newcomers(server, [[("", {})]], ("", {})) != [0]
+
+
+def test_time_counts_until_the_first_person_has_heard_all(faulty: Callable[[int, str], Server], monkeypatch):
+    server = faulty(200, "")
+    told, all_told = threading.Semaphore(0), threading.Event()
+
+    def tell(self: Server, prompt: str, settings: dict) -> None:
+        if prompt == "long":
+            assert all_told.wait(30)
+        told.release()
+
+    def watch() -> None:
+        told.acquire()
+        told.acquire()
+        time.sleep(0.2)
+        all_told.set()
+
+    monkeypatch.setattr(Server, "tell", tell)
+    threading.Thread(target=watch).start()
+    began = time.perf_counter()
+    seconds = seconds_a_token(server, [[("short", {}), ("short", {})], [("long", {})]])
+    assert 0 < seconds < (time.perf_counter() - began - 0.15) / 10
+
+
+def test_a_server_that_does_not_count_is_told_of(faulty: Callable[[int, str], Server], monkeypatch):
+    monkeypatch.setattr(f"{__name__}.COUNTER", "another")
+    with pytest.raises(TaleError, match="do not say how many tokens"):
+        faulty(200, "").tokens_told()
+    with pytest.raises(TaleError, match="does not say how much"):
+        Server("127.0.0.1", 1, "x").tokens_told()
 
 
 def test_the_command_writes_what_it_prints(tale: Callable, folder: str, tmp_path: Path, monkeypatch):

@@ -2,8 +2,10 @@
 
 import http.client
 import json
+import re
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,6 +46,22 @@ class Server:
     port: int
     model: str
 
+    def tokens_told(self) -> int:
+        """Tokens of all its stories since it began, as it counts them itself.
+
+        Raises:
+            TaleError: it does not say.
+        """
+        try:
+            with urllib.request.urlopen(f"http://{self.host}:{self.port}/metrics", timeout=60) as answer:
+                counts = answer.read().decode()
+        except OSError as error:
+            raise TaleError(f"the server does not say how much it has told: {error}") from error
+        told = re.findall(r"^tinytale_tokens_total\{.*\} (\d+)$", counts, re.MULTILINE)
+        if not told:
+            raise TaleError("the server's metrics do not say how many tokens it has told")
+        return sum(map(int, told))
+
     def tell(self, prompt: str, settings: dict[str, Any], at_first: Callable[[], object] = lambda: None) -> Heard:
         """Ask for one story, streamed, in a connection of its own.
 
@@ -81,6 +99,27 @@ def tell_all(server: Server, people: Sequence[Sequence[tuple[str, dict[str, Any]
     """Each of these people asks for some stories (prompt and settings), one after another; all at the same time."""
     with ThreadPoolExecutor(len(people)) as threads:
         return list(threads.map(lambda stories: [server.tell(*story) for story in stories], people))
+
+
+def seconds_a_token(server: Server, people: Sequence[Sequence[tuple[str, dict[str, Any]]]]) -> float:
+    """While all of these people have a story that is being told: until the first of them has heard all of his.
+
+    Later there are fewer than were meant to load the server, and how much fewer depends on the stories.
+    """
+    before, began, end = server.tokens_told(), time.perf_counter(), []
+
+    def person(stories: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        for story in stories:
+            server.tell(*story)
+        with mine:
+            if not end:
+                end.extend((server.tokens_told(), time.perf_counter()))
+
+    mine = threading.Lock()
+    with ThreadPoolExecutor(len(people)) as threads:
+        list(threads.map(person, people))
+    told, ended = end
+    return (ended - began) / (told - before)
 
 
 def newcomers(

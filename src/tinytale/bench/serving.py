@@ -48,11 +48,10 @@ def serving_result(
     parts = {}
     for place, name in enumerate(TEMPERATURES):
         alone, served = ([turn[place] for turn in one.rounds] for one in (decoder, server))
-        tokens = decoder.facts["tokens"][name]
         parts[name] = {
-            "tokens": tokens,
-            "decoder_tokens_per_second": tokens / statistics.median(alone),
-            "server_tokens_per_second": tokens / statistics.median(served),
+            "tokens": decoder.facts["tokens"][name],
+            "decoder_tokens_per_second": 1 / statistics.median(alone),
+            "server_tokens_per_second": 1 / statistics.median(served),
             "ratio": statistics.median(a / b for a, b in zip(alone, served, strict=True)),
         }
     waits = sorted(wait for turn in server.rounds for wait in turn[len(TEMPERATURES) :])

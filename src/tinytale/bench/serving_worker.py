@@ -5,14 +5,15 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tinytale.bench.people import BEGINNINGS, Server, newcomers, tell_all
+from tinytale.bench.people import BEGINNINGS, Server, newcomers, seconds_a_token, tell_all
 from tinytale.bench.pipe import Turn, serve
 from tinytale.bench.turns import Request
 from tinytale.errors import TaleError
-from tinytale.generation.decoding import Decoding, sample_seed
+from tinytale.generation.decoding import Choice, Decoding, sample_seed
 from tinytale.generation.many import generate_many
 from tinytale.generation.stories import opened
 from tinytale.storyteller import load_storyteller
@@ -44,7 +45,8 @@ class ServingRequest(Request):
 
 
 def contest(line: str) -> tuple[dict[str, Any], Turn]:
-    """What `pipe.serve` asks for. A step of a turn gives the seconds for all stories, greedy and then drawn.
+    """What `pipe.serve` asks for. A step of a turn gives the seconds a token, greedy and then drawn, as long
+    as there is a story for everyone.
 
     The server's goes on with the seconds that newcomers waited for their first token, while all others were being told.
 
@@ -62,10 +64,31 @@ def by_decoder(request: ServingRequest) -> tuple[dict[str, Any], Turn]:
     numbers = range(request.people * request.stories)
     prompts = [opened(teller.tokenizer, BEGINNINGS[number % len(BEGINNINGS)]) for number in numbers]
 
-    def tell(temperature: float) -> list[list[int]]:
-        decoding = Decoding(greedy=temperature == 0, temperature=temperature or 1.0)
+    def choice(temperature: float) -> Choice:
+        return Decoding(greedy=temperature == 0, temperature=temperature or 1.0).choice()
+
+    def tell(temperature: float, choose: Choice | None = None, ended: Callable[[int], None] = lambda _: None) -> list:
         seeds = [sample_seed(number, 0) for number in numbers]
-        return generate_many(decoder, prompts, decoding.choice(), seeds, request.new_tokens, end)
+        return generate_many(decoder, prompts, choose or choice(temperature), seeds, request.new_tokens, end, ended)
+
+    def timed(temperature: float) -> float:
+        """Seconds a token, until a slot has no story any more."""
+        chosen, ended, choose = 0, 0, choice(temperature)
+        seconds_a_token, began = 0.0, time.perf_counter()
+
+        def counted(*given: Any) -> int:
+            nonlocal chosen
+            chosen += 1
+            return choose(*given)
+
+        def count_ended(stories: int) -> None:
+            nonlocal ended, seconds_a_token
+            ended += stories
+            if ended == len(numbers) - request.people + 1:
+                seconds_a_token = (time.perf_counter() - began) / chosen
+
+        tell(temperature, counted, count_ended)
+        return seconds_a_token
 
     told = {name: tell(temperature) for name, temperature in TEMPERATURES.items()}
     facts = {
@@ -75,7 +98,7 @@ def by_decoder(request: ServingRequest) -> tuple[dict[str, Any], Turn]:
     }
 
     def turn(steps: int) -> list[float]:
-        return [_seconds(tell, temperature) for _ in range(steps) for temperature in TEMPERATURES.values()]
+        return [timed(temperature) for _ in range(steps) for temperature in TEMPERATURES.values()]
 
     return facts, turn
 
@@ -106,7 +129,7 @@ def by_server(request: ServingRequest) -> tuple[dict[str, Any], Turn]:
     def turn(steps: int) -> list[float]:
         times = []
         for _ in range(steps):
-            times += [_seconds(tell, temperature) for temperature in TEMPERATURES.values()]
+            times += [seconds_a_token(server, asked(temperature)) for temperature in TEMPERATURES.values()]
             times += newcomers(server, asked(TEMPERATURES["drawn"]), (BEGINNINGS[0], {"max_tokens": 4}))
         return times
 
@@ -125,12 +148,6 @@ def _wait_for(server: Server, process: subprocess.Popen) -> None:
                 process.communicate()  # which lets go of its leash
                 raise TaleError("the server does not come up; `tinytale serve` says why") from error
             time.sleep(0.1)
-
-
-def _seconds(tell: Any, temperature: float) -> float:
-    begun = time.perf_counter()
-    tell(temperature)
-    return time.perf_counter() - begun
 
 
 if __name__ == "__main__":

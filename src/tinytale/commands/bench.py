@@ -200,7 +200,7 @@ def serve(
     folder: str = "small",
     *,
     people: int = 10,
-    stories: int = 3,
+    stories: int = 6,
     new_tokens: int = 220,
     threads: int | None = None,
     rounds: int = 7,

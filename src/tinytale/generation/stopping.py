@@ -36,6 +36,8 @@ class StoryText:
     def _take(self, new: str) -> str:
         if self.stopped:
             return ""
+        if not self.stop:
+            return new
         text, self._held = self._held + new, ""
         found = [(start + len(stop), start) for stop in self.stop if (start := text.find(stop)) >= 0]
         if found:

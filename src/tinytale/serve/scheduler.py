@@ -16,8 +16,11 @@ from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Text, next_logits
 from tinytale.generation.stories import Writer
 
-PIECE_SECONDS = 0.1
-"""How often clients are woken for what has come: nobody reads faster, and each time takes some off the decoder."""
+PIECE_SECONDS = 0.02
+"""For each story that is being told: after so long clients are woken for what has come, so that many of them take no
+more off the decoder than a few."""
+LEAST_PIECE_SECONDS = 0.05
+"""Nobody reads faster."""
 PROMPT_TOKENS = 64
 """Prompts of so many tokens together are read before a step, or one that is longer."""
 
@@ -41,7 +44,7 @@ class Job:
     generator: torch.Generator
     max_new_tokens: int
     on_change: Callable[[], None] = lambda: None
-    """Called by the decoding thread after the first token, every `PIECE_SECONDS`, and when the story has ended."""
+    """Called by the decoding thread: after the first token, from time to time (`PIECE_SECONDS`), and at the end."""
     cancelled: bool = False
     """Set it, and the story is dropped before its next token."""
     done: bool = False
@@ -142,7 +145,8 @@ class Scheduler:
                     self._let_go(slot, texts, free, str(error) or type(error).__name__)
                 continue
             if piece := time.monotonic() >= next_piece:
-                next_piece = time.monotonic() + PIECE_SECONDS
+                next_piece = time.monotonic() + max(LEAST_PIECE_SECONDS, PIECE_SECONDS * len(texts))
+            news: list[Job] = []
             for slot, logits_V in logits.items():
                 job, text = self._telling[slot], texts[slot]
                 try:
@@ -157,7 +161,9 @@ class Scheduler:
                     self.counters.stories += 1
                     self._let_go(slot, texts, free)
                 elif piece or len(job.writer.records) == 1:
-                    job.on_change()
+                    news.append(job)
+            for job in news:  # together, right before the decoder lets go of the interpreter
+                job.on_change()
 
     def _take_in(self, texts: dict[int, Text], free: list[int]) -> bool:
         """Drop what was cancelled, take in some stories, wait if there is none; false when all is done and closed."""

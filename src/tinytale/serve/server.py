@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +15,18 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from tinytale.errors import TaleError
+from tinytale.generation.decoder import Decoder
 from tinytale.serve.app import Served, make_app
 from tinytale.serve.guard import LOOPBACK, Guard
+from tinytale.serve.own_thread import apart
 from tinytale.serve.scheduler import Scheduler
 from tinytale.serve.telling import SEND_SECONDS
-from tinytale.storyteller import load_storyteller
+from tinytale.storyteller import Storyteller, load_storyteller
 
 HEADER_SECONDS = 10
 """A request whose headers have not arrived by then is given up."""
+SWITCH_SECONDS = 0.0005
+"""For so long may requests keep the interpreter from a decoder that wants it: a tenth of Python's default."""
 GRACE_SECONDS = 10.0
 """Stories at hand may go on for so long after the server has been asked to stop."""
 
@@ -47,15 +52,21 @@ def load(folders: dict[str, Path], settings: ServerSettings, device: str) -> dic
     """
     models = {}
     for name, folder in folders.items():
-        teller = load_storyteller(folder, device)
-        scheduler = Scheduler(teller.decoder(settings.slots), teller.tokenizer.end_of_text, settings.waiting_room)
+        teller, decoder = apart(lambda folder=folder: _teller_and_decoder(folder, device, settings.slots))
+        scheduler = Scheduler(decoder, teller.tokenizer.end_of_text, settings.waiting_room)
         context, parameters = teller.model.config.context_length, teller.model.parameter_count()
         models[name] = Served(name, folder, teller.tokenizer, scheduler, context, parameters)
     return models
 
 
+def _teller_and_decoder(folder: Path, device: str, slots: int) -> tuple[Storyteller, Decoder]:
+    teller = load_storyteller(folder, device)
+    return teller, teller.decoder(slots)
+
+
 async def serve_models(models: dict[str, Served], settings: ServerSettings) -> None:
     """Serve until SIGINT or SIGTERM; then refuse what is new, let what runs end, and return."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     hosts = frozenset(LOOPBACK) if settings.host in LOOPBACK else frozenset()
     server = Server(
         Guard(make_app(models), hosts, settings.key),
