@@ -155,6 +155,11 @@ def test_a_look_is_what_inspect_prints(server, name: str, tale):
     assert seen == json.loads(tale("inspect", name, "The cat sat.", "--json").out)
 
 
+def test_without_a_seed_each_request_has_its_own(client, name: str):
+    told = [client.completions.create(model=name, prompt="The cat", max_tokens=30).choices[0].text for _ in range(2)]
+    assert told[0] != told[1]
+
+
 def test_many_at_once_get_what_each_would_get_alone(client, name: str):
     def told(seed: int) -> str:
         return (

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
@@ -23,7 +24,7 @@ SEND_SECONDS = 20.0
 
 
 def jobs_of(asked: CompletionRequest | ChatRequest, model: Served, tokens: list[int]) -> list[Job]:
-    """A job for each choice.
+    """A job for each choice; without a seed each request has one of its own.
 
     Raises:
         RequestError: prompt and new tokens together are more than the model can look at.
@@ -44,11 +45,12 @@ def jobs_of(asked: CompletionRequest | ChatRequest, model: Served, tokens: list[
         top_p=asked.top_p,
         min_p=asked.min_p,
     )
+    seed = secrets.randbits(62) if asked.seed is None else asked.seed
     return [
         Job(
             prompt=tokens,
             writer=Writer(decoding.choice(), model.tokenizer, asked.stops, asked.alternatives),
-            generator=sample_seed(asked.seed or 0, index),
+            generator=sample_seed(seed, index),
             max_new_tokens=wanted,
         )
         for index in range(asked.n)

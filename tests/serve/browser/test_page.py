@@ -2,7 +2,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -171,42 +171,63 @@ def test_any_text_is_split_while_it_is_typed(open_page: Open, url: str):
     expect(page.locator(".counts")).to_contain_text("0 tokens")
 
 
-HOSTILE = [
-    "<script>document.title='hit'</script>",
-    "<img src=x onerror=\"document.title='hit'\">",
-    "<svg/onload=document.title='hit'>",
-    '"><iframe srcdoc="<script>parent.document.title=\'hit\'</script>">',
-    "javascript:document.title='hit'",
-    "</textarea><script>document.title='hit'</script>",
-    "{{constructor.constructor('document.title=1')()}}",
-    "<a href=javascript:document.title='hit'>x</a>",
-    "<style>@import 'http://evil.example/x.css';</style>",
-    "<math><mtext></math><img src onerror=document.title='hit'>",
-]
+HIT = "document.title=1"
+RUNS = (
+    f"<script>{HIT}</script>",
+    f"<script type=module>{HIT}</script>",
+    f'<img src=x onerror="{HIT}">',
+    f"<svg/onload={HIT}>",
+    f"<svg><script>{HIT}</script></svg>",
+    f"<svg><animate onbegin={HIT} attributeName=x dur=1s>",
+    f'<iframe srcdoc="<script>parent.{HIT}</script>">',
+    f'<iframe src="javascript:parent.{HIT}">',
+    f'<object data="javascript:{HIT}">',
+    f"<body onload={HIT}><body onpageshow={HIT}>",
+    f"<input autofocus onfocus={HIT}>",
+    f"<details open ontoggle={HIT}>",
+    f"<video><source onerror={HIT}></video>",
+    f"<math><mtext></math><img src onerror={HIT}>",
+    f'<a autofocus tabindex=0 onfocus={HIT} href="javascript:{HIT}">x</a>',
+    f"<style onload={HIT}>@import 'http://evil.example/x.css';</style>",
+    f"<link rel=stylesheet href=data:, onload={HIT}>",
+    f'<meta http-equiv=refresh content="0;url=javascript:{HIT}">',
+    f'{{{{constructor.constructor("{HIT}")()}}}}',
+    f"javascript:{HIT}//",
+)
+WAYS_OUT = ("", '">', "</textarea></script></style></title>", "' --><!]]>", "\\u003c\u0000\u202e")
+HOSTILE = [out + run for run in RUNS for out in WAYS_OUT]
 
 
-def test_text_is_never_run(open_page: Open, url: str):
-    """As a prompt, as what a model says (the server's answer is made to), and as tokens."""
+def test_text_is_never_run(open_page: Open, url: str, count: Callable[[int, int], int]):
+    """As a prompt, typed or in a link; as what a model says (the server's answer is made to); and as tokens."""
+    assert len(set(HOSTILE)) == 100
     page, said = open_page(url), ""
 
     def answer(route: Route) -> None:
         event = {"choices": [{"index": 0, "text": said, "finish_reason": "stop"}]}
         route.fulfill(body=f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n", content_type="text/event-stream")
 
+    def nothing_ran() -> bool:
+        foreign = page.locator("main").locator("img, iframe, script, style, object, video, link, meta, details")
+        return page.title() == "tinytale" and foreign.count() == 0
+
     page.route("**/v1/completions", answer)
-    for payload in HOSTILE:
+    for payload in HOSTILE[:: 100 // count(10, 100) + (count(10, 100) < 100)]:
         said = payload
         write(page, payload, length=1)
-        assert page.locator(".story").inner_text().count(payload[:10]) >= 2
+        assert page.locator(".story").inner_text().count(payload[-10:]) >= 2
+        page.get_by_role("link", name="Look inside").click()
+        page.get_by_label("A text for the model to read").fill(payload)
         page.get_by_role("button", name="Look inside").click()
         expect(page.get_by_role("listbox").get_by_role("option").nth(5)).to_be_visible()
+        assert nothing_ran()
         page.get_by_role("link", name="Tokens").click()
         page.get_by_label("Any text").fill(payload)
         expect(page.locator(".counts")).to_contain_text(f"{len(payload)} characters")
+        assert nothing_ran()
+        page.goto(f"{url}/#write?{urlencode({'prompt': payload, 'model': payload, 'seed': payload})}")
         page.get_by_role("link", name="Write").click()
-        assert (
-            page.title() == "tinytale" and page.locator("main img, main iframe, main script, main style").count() == 0
-        )
+        assert nothing_ran()
 
 
 @pytest.mark.parametrize("view", ["write", "look", "tokens", "training"])
