@@ -10,7 +10,6 @@ commands run in a terminal. What differs from time to time is the speed that is 
 import argparse
 import io
 import os
-import shlex
 import shutil
 import socket
 import subprocess
@@ -25,9 +24,8 @@ from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
-from rich.console import Console
-from rich.terminal_theme import TerminalTheme
-from rich.text import Text
+from recording import recorded
+from terminal import drawn, session
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -39,22 +37,11 @@ KINDS: dict[str, tuple[ViewportSize, Literal["light", "dark"]]] = {
     "dark": (DESK, "dark"),
     "phone": (PHONE, "light"),
 }
-COLUMNS, ROWS = 92, 34
-"""Of the terminal."""
 PROMPT = "Once upon a time, there was a little fox who could not sleep."
 TEXT = (
     "Lily lost her red ball. She looked under the bed and behind the door, but it was not there. Then her dog Max came"
     " with the ball in his mouth."
 )
-THEME = TerminalTheme(
-    (25, 27, 32), (236, 231, 222),
-    [(59, 63, 73), (224, 108, 91), (136, 190, 122), (240, 190, 110),
-     (110, 170, 230), (200, 140, 210), (110, 200, 205), (236, 231, 222)],
-)  # fmt: skip
-TERMINAL = """<!doctype html><meta charset="utf-8"><style>
-body {{ margin: 0; display: inline-block; background: #191b20; }}
-pre {{ margin: 0; padding: 18px 22px; color: #ece7de; font: 15px/1.165 "DejaVu Sans Mono", monospace; }}
-</style><pre>{code}</pre>"""
 
 
 def main() -> None:
@@ -79,10 +66,15 @@ def main() -> None:
                 take_page(browser, url, asked.only)
         for name, (command, patience) in COMMANDS.items():
             if name.startswith(asked.only):
-                save(name, terminal(browser, Path(folder), command, patience))
+                *_, (_, shown) = session(Path(folder), command, patience)
+                save(name, drawn(browser, f"\x1b[1m$ {command}\x1b[0m\n{shown}"))
         if "figure-look".startswith(asked.only):
             save("figure-look", figure(Path(folder)))
-    pictures = sorted(HERE.glob("*.png"))
+        if "recording".startswith(asked.only):
+            gif, speed = recorded(browser, clone(Path(folder)), "python3 run.py", 1800)
+            (HERE / "recording.gif").write_bytes(gif)
+            print(f"recording.gif: {speed:.0f} times as fast as it was")
+    pictures = sorted(HERE.glob("*.png")) + sorted(HERE.glob("*.gif"))
     sizes = {picture.name: picture.stat().st_size for picture in pictures}
     for name, size in sizes.items():
         print(f"{size:9,}  {name}")
@@ -192,45 +184,12 @@ COMMANDS = {
 """Each with the seconds that it may take."""
 
 
-def terminal(browser: Browser, folder: Path, command: str, patience: int) -> bytes:
-    """What a terminal shows once a command has run in it, as a picture."""
-    bin_folder = folder / "bin"
-    bin_folder.mkdir(exist_ok=True)
-    tale = bin_folder / "tinytale"
-    tale.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tinytale "$@"\n')
-    tale.chmod(0o755)
-    socket_name = f"pictures-{os.getpid()}"
-    environment = os.environ | {
-        "PATH": f"{bin_folder}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT / "src"),
-    }
-
-    def tmux(*arguments: str) -> str:
-        call = ["tmux", "-L", socket_name, "-f", os.devnull, *arguments]
-        return subprocess.run(call, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
-
-    tmux("new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS), f"{command}; printf '$ '; exec sleep 1000")
-    try:
-        deadline = time.monotonic() + patience
-        while not tmux("capture-pane", "-p").rstrip().endswith("$"):
-            if time.monotonic() > deadline:
-                sys.exit(f"not done after {patience} seconds: {command}")
-            time.sleep(1)
-        shown = tmux("capture-pane", "-e", "-p", "-J").rstrip().removesuffix("$").rstrip()
-    finally:
-        tmux("kill-server")
-    return drawn(browser, f"\x1b[1m$ {command}\x1b[0m\n{shown}")
-
-
-def drawn(browser: Browser, ansi: str) -> bytes:
-    """Text with the terminal's colours, as Chromium draws it."""
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(Text.from_ansi(ansi), end="")
-    page = browser.new_page(device_scale_factor=1.25, viewport={"width": 100, "height": 100})
-    page.set_content(console.export_html(theme=THEME, inline_styles=True, code_format=TERMINAL))
-    picture = page.locator("body").screenshot()
-    page.close()
-    return picture
+def clone(folder: Path) -> Path:
+    """This project as someone has it who has just installed it: without datasets and runs."""
+    there = folder / "tinytale"
+    subprocess.run(["git", "clone", "--quiet", ROOT, there], check=True)
+    (there / ".venv").symlink_to(sys.prefix)
+    return there
 
 
 def figure(folder: Path) -> bytes:
