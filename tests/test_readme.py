@@ -16,7 +16,8 @@ from tinytale.data.builtin import story
 
 SHORTER = {
     "full": ["--samples", "2"],
-    "train": ["--max-steps", "2", "--run.evaluate-tokens", "500", "--data.batch-size", "2", "--model.layers", "1"],
+    "train": ["--max-steps", "2", "--run.evaluate-tokens", "500", "--data.batch-size", "2"],
+    "--recipe": ["--model.layers", "1"],
     "course": ["--model.heads", "2", "--model.width", "16"],
     "generate": ["--max-new-tokens", "5"],
 }
@@ -62,6 +63,8 @@ def shortened(command: list[str], stories: Path) -> list[str]:
     """The command with its folder of stories, made quick; of batch and micro-batch only the form counts here."""
     arguments = [word.replace("$TINYSTORIES", str(stories)) for word in command]
     arguments += [option for word, options in SHORTER.items() if word in command for option in options]
+    if "--run.start-from" in arguments:  # which decides the shape
+        arguments = arguments[: arguments.index("--model.layers")]
     if "--data.micro-batch-size" in arguments:
         arguments[arguments.index("--data.micro-batch-size") + 1] = "1"
     elif "course" in arguments:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tinytale.errors import TaleError, UsageError
-from tinytale.runs import RunFolder, find_folder, model_folder, shipped_weights
+from tinytale.runs import RunFolder, find_folder, model_folder, shipped_weights, tokenizer_source
 
 
 @pytest.fixture
@@ -62,3 +62,18 @@ def test_the_model_is_in_a_run_or_is_the_folder(tmp_path: Path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     assert model_folder(tmp_path) == model_folder(tmp_path / "model") == tmp_path / "model"
+
+
+def test_a_tokenizer_may_be_that_of_a_run_or_of_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shipped = tmp_path / "weights" / "tiny"
+    for folder in (tmp_path / "run", shipped):
+        (folder / "model").mkdir(parents=True)
+        (folder / "model" / "config.json").touch()
+    monkeypatch.setattr("tinytale.runs.shipped_weights", lambda: {"tiny": shipped})
+    assert tokenizer_source("tiny") == str(shipped / "model")
+    assert tokenizer_source(str(tmp_path / "run")) == str(tmp_path / "run" / "model")
+    for name in ("gpt2", str(tmp_path), "nowhere"):
+        assert tokenizer_source(name) == name
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    assert tokenizer_source("tiny") == "tiny"

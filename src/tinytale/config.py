@@ -179,6 +179,10 @@ class RunConfig:
     """Optimiser steps in all. Default: as many as the epochs need."""
     seed: int = 0
     """Seed of the initial weights, the data order and dropout."""
+    start_from: str = ""
+    """A run, GPT-2 folder or shipped weights whose weights and shape training begins with. Default: random weights."""
+    start_digest: str = ""
+    """SHA-256 of the weights that training begins with; `train` fills it in."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes CUDA, then MPS, then the CPU."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

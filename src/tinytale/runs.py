@@ -140,3 +140,10 @@ def model_folder(folder: Path) -> Path:
             f"{folder} is a run without weights yet; train it further: tinytale train ... --out {folder} --resume"
         )
     raise UsageError(f"{folder} is neither a run folder (config.toml, model/) nor a GPT-2 folder (config.json)")
+
+
+def tokenizer_source(name: str) -> str:
+    """Where the tokenizer lies that a person has named: with the model of a run or of shipped weights, or as named."""
+    shipped = name in shipped_weights() and not Path(name).is_dir()
+    of_a_run = (Path(name) / "model" / "config.json").is_file()
+    return str(model_folder(find_folder(name))) if shipped or of_a_run else name

@@ -250,3 +250,34 @@ def test_a_rank_without_others_is_the_one_that_writes(tale, dataset: Path, out: 
     monkeypatch.setenv("RANK", "1")
     again = tale("train", dataset, "--out", out, *TINY, "--max-steps=2")
     assert again.code == 2 and "already holds a run" in again.err
+
+
+def test_a_run_may_begin_with_the_weights_of_another(tale, dataset: Path, out: Path):
+    assert tale("train", dataset, "--out", out, *TINY, "--max-steps=8").code == 0
+    other = out.parent / "other"
+    options = ["--run.start-from", out, "--run.precision=float32", "--data.batch-size=4", "--run.no-compile"]
+    refused = tale("train", dataset, "--out", other, *options, "--model.layers=3", "--max-steps=3")
+    assert refused.code == 2 and "model.layers is 3" in refused.err and not (other / "config.toml").exists()
+    assert tale("train", dataset, "--out", other, *options, "--max-steps=2").code == 0
+    config = TrainConfig.from_toml(other / "config.toml")
+    assert (config.model.layers, config.model.width) == (1, 16)
+    assert config.run.start_from == str(out) and len(config.run.start_digest) == 64
+    first, before = (json.loads((run / "metrics.jsonl").read_text().splitlines()[0]) for run in (other, out))
+    assert first["loss"] < before["loss"] - 0.1
+    resumed = tale("train", dataset, "--out", other, "--resume", "--max-steps=3")
+    assert resumed.code == 0 and "going on from step 2" in resumed.err
+    shutil.rmtree(out)
+    gone = tale("train", dataset, "--out", other, "--resume", "--max-steps=4")
+    assert gone.code == 2 and "there is no folder" in gone.err
+
+
+def test_stopped_and_resumed_it_ends_in_the_same_bits_as_in_one_go(tale, dataset: Path, out: Path):
+    assert tale("train", dataset, "--out", out, *TINY, "--max-steps=4").code == 0
+    weights = []
+    for name, lengths in (("whole", (6,)), ("parts", (6, 3))):
+        there = out.parent / name
+        for stop in reversed(lengths):
+            options = ["--run.start-from", out, "--resume", "--data.batch-size=4", "--optimiser.schedule=constant"]
+            assert tale("train", dataset, "--out", there, *options, "--max-steps", stop).code == 0
+        weights.append((there / "model" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]

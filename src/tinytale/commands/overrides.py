@@ -8,7 +8,7 @@ from docstring_parser import parse_from_object
 
 from tinytale.config import DataConfig, ModelConfig, OptimiserConfig, RunConfig
 
-FILLED_IN_BY_TRAIN = {"vocab_size", "folder", "digest"}
+FILLED_IN_BY_TRAIN = {"vocab_size", "folder", "digest", "start_digest"}
 
 
 def _optional(section: type) -> type:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from tinytale.console import console, progress_bar
+from tinytale.runs import tokenizer_source
 
 if TYPE_CHECKING:
     from tinytale.data.shards import Manifest
@@ -41,7 +42,8 @@ def prepare(
     vocab_size
         Tokens that a new tokenizer learns. Default: 8,192, or as many as the text allows.
     tokenizer
-        Take this tokenizer instead: gpt2, or a folder with tokenizer.json or with vocab.json and merges.txt.
+        Take this tokenizer instead: gpt2, that of a run or of shipped weights, or of a folder with tokenizer.json,
+        or with vocab.json and merges.txt.
     stories
         Take only the first so many stories of the train files (of builtin: make so many).
     errors
@@ -63,7 +65,7 @@ def prepare(
                 out,
                 test=test,
                 vocab_size=vocab_size,
-                tokenizer=tokenizer,
+                tokenizer=tokenizer and tokenizer_source(tokenizer),
                 stories=stories,
                 errors=errors,
                 field=field,

@@ -40,6 +40,7 @@ MAY_CHANGE_ON_RESUME = {
     "run.checkpoint_seconds",
     "run.keep_checkpoints",
     "data.folder",
+    "run.start_from",
 }
 
 
@@ -109,7 +110,7 @@ def train(
     with held(out) if main and not rehearse else nullcontext():
         if main and folder.config.is_file() and not resume:
             raise UsageError(f"{out} already holds a run; go on with --resume, or name another folder with --out")
-        return _train(dataset, folder, *_settings(folder, recipe, config, changes), rehearse)
+        return _train(dataset, folder, *_settings(folder, recipe, config, changes), changes["model"], rehearse)
 
 
 def _refuse_folder_of_something_else(folder: RunFolder) -> None:
@@ -138,6 +139,7 @@ def _train(
     folder: RunFolder,
     settings: TrainConfig,
     saved: TrainConfig | None,
+    asked_of_model: dict[str, Any],
     rehearse: Callable[..., int] | None,
 ) -> int:
     if settings.run.allocator == "tuned":
@@ -156,6 +158,11 @@ def _train(
         model=dataclasses.replace(settings.model, vocab_size=tokenizer.vocab_size),
         data=dataclasses.replace(settings.data, folder=dataset, digest=manifest.digest),
     )
+    if settings.run.start_from:
+        from tinytale.training.start import refuse_another_shape, with_start
+
+        settings = with_start(settings, tokenizer)
+        refuse_another_shape(settings.model, asked_of_model, settings.run.start_from)
     if saved:
         _refuse_another_run(folder, saved, settings)
 

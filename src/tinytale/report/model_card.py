@@ -108,6 +108,7 @@ def _training(run: RunFolder, config: TrainConfig, notes: Notes) -> str:
         ("dataset", f"`{data.folder}`" if data.folder else ""),
         ("SHA-256 of the dataset", f"`{data.digest}`" if data.digest else ""),
         ("recipe", f"`{config.recipe}`" if config.recipe else ""),
+        ("began with the weights of", _start(config)),
         ("steps", f"{steps:,}" if steps else ""),
         ("tokens seen", f"{tokens:,}" if tokens else ""),
         ("batch", f"{data.batch_size} sequences of {config.sequence_length} tokens"),
@@ -120,6 +121,11 @@ def _training(run: RunFolder, config: TrainConfig, notes: Notes) -> str:
     ]
     text = f"{notes.data}\n\n" if notes.data else ""
     return f"## Training\n\n{text}{_table(('', ''), [row for row in rows if row[1]])}\n\nAll settings: `config.toml`."
+
+
+def _start(config: TrainConfig) -> str:
+    run = config.run
+    return f"`{run.start_from}` (SHA-256 `{run.start_digest[:16]}...`)" if run.start_from else ""
 
 
 def _scores(run: RunFolder) -> str:

@@ -22,6 +22,7 @@ from tinytale.training.estimate import compiling_pays
 from tinytale.training.loss import WindowLoss, summed_loss, windows
 from tinytale.training.optim import Optimiser
 from tinytale.training.schedule import rate_fraction
+from tinytale.training.start import start_weights
 
 
 @runtime_checkable
@@ -97,9 +98,12 @@ def initial_state(config: TrainConfig, max_steps: int, ranks: Ranks = ALONE) -> 
 
 
 def initial_model(config: TrainConfig) -> GPT2:
-    """The weights that the seed decides, on the CPU."""
+    """The weights that the seed decides, or those that the run is to begin with, on the CPU."""
     torch.manual_seed(config.run.seed)
-    return GPT2(config.model, config.run.kernels)
+    model = GPT2(config.model, config.run.kernels)
+    if config.run.start_from:
+        model.load_state_dict(start_weights(config))
+    return model
 
 
 def compiled_or_eager(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

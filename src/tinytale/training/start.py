@@ -1,0 +1,70 @@
+"""Training that begins with the weights of a GPT-2 folder instead of random ones."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from tinytale.config import ModelConfig, TrainConfig
+from tinytale.data.tokenizer import Tokenizer, load_tokenizer
+from tinytale.errors import TaleError, UsageError
+from tinytale.model.folder import load_model, read_config
+from tinytale.model.weight_files import weights_digest
+from tinytale.runs import find_folder, model_folder
+
+FREE = ("dropout", "attention_dropout")
+"""What of a model's settings is not of its shape: training decides it anew."""
+
+
+def with_start(settings: TrainConfig, tokenizer: Tokenizer) -> TrainConfig:
+    """These settings with the model's shape, and the digest, of the weights that `run.start_from` names.
+
+    Raises:
+        UsageError: there is no such folder; or the dataset, whose `tokenizer` this is, has other tokens than the model.
+        TaleError: a file of the folder is damaged.
+    """
+    folder = _folder(settings)
+    shape = read_config(folder)
+    if shape.vocab_size != tokenizer.vocab_size or load_tokenizer(folder).to_json() != tokenizer.to_json():
+        raise UsageError(
+            f"the dataset was prepared with other tokens than those of {settings.run.start_from};"
+            f" prepare it again with --tokenizer {folder}"
+        )
+    free = {name: getattr(settings.model, name) for name in FREE}
+    return replace(
+        settings, model=replace(shape, **free), run=replace(settings.run, start_digest=weights_digest(folder))
+    )
+
+
+def refuse_another_shape(model: ModelConfig, asked: dict[str, object], start_from: str) -> None:
+    """See that no setting of the model asks for another shape than that of the weights that training begins with.
+
+    Raises:
+        UsageError: one does.
+    """
+    for name, value in asked.items():
+        if name not in FREE and getattr(model, name) != value:
+            raise UsageError(
+                f"model.{name} is {value!r}, but {start_from} has {getattr(model, name)!r}; leave it out, or begin with"
+                " other weights"
+            )
+
+
+def start_weights(config: TrainConfig) -> dict[str, Tensor]:
+    """The weights that the run begins with, by our names.
+
+    Raises:
+        UsageError: their folder is gone.
+        TaleError: it holds other weights than when the run was begun.
+    """
+    folder = _folder(config)
+    if weights_digest(folder) != config.run.start_digest:
+        raise TaleError(
+            f"{folder} holds other weights now than when this run began with them; put those back"
+            f" (SHA-256 {config.run.start_digest[:16]}...)"
+        )
+    return load_model(folder, "textbook").state_dict()
+
+
+def _folder(config: TrainConfig) -> Path:
+    return model_folder(find_folder(config.run.start_from))

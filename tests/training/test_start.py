@@ -1,0 +1,68 @@
+"""Weights that training begins with: a model's own, never another's."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tinytale.config import ModelConfig, RunConfig, TrainConfig
+from tinytale.data.tokenizer import load_tokenizer
+from tinytale.errors import TaleError, UsageError
+from tinytale.model.folder import save_model
+from tinytale.model.gpt2 import GPT2
+from tinytale.training.loop import initial_model
+from tinytale.training.start import refuse_another_shape, with_start
+
+SHAPE = ModelConfig(vocab_size=300, context_length=16, layers=2, heads=2, width=16)
+
+
+@pytest.fixture
+def folder(dataset: Path, tmp_path: Path) -> Path:
+    torch.manual_seed(5)
+    save_model(tmp_path / "begun", GPT2(SHAPE), 0, (dataset / "tokenizer.json").read_bytes())
+    return tmp_path / "begun"
+
+
+def begun(folder: Path, dataset: Path, **model: object) -> TrainConfig:
+    settings = TrainConfig(model=replace(ModelConfig(), **model), run=RunConfig(start_from=str(folder)))
+    return with_start(settings, load_tokenizer(dataset))
+
+
+def test_the_first_weights_and_their_shape_are_those_of_the_folder(folder: Path, dataset: Path):
+    config = begun(folder, dataset, dropout=0.25)
+    assert config.model == replace(SHAPE, dropout=0.25) and len(config.run.start_digest) == 64
+    torch.manual_seed(5)
+    expected, model = GPT2(SHAPE), initial_model(config)
+    assert model.training
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_other_weights_in_the_folder_are_refused(folder: Path, dataset: Path):
+    config = begun(folder, dataset)
+    save_model(folder, GPT2(SHAPE), 0, (dataset / "tokenizer.json").read_bytes())
+    with pytest.raises(TaleError, match="holds other weights now"):
+        initial_model(config)
+
+
+@pytest.mark.parametrize("change", ["a token", "the vocabulary"])
+def test_a_dataset_of_other_tokens_is_refused(folder: Path, dataset: Path, change: str):
+    if change == "a token":
+        text = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        (folder / "tokenizer.json").write_text(text.replace('"!":', '"?!":', 1), encoding="utf-8")
+    else:
+        save_model(folder, GPT2(replace(SHAPE, vocab_size=304)), 0, (dataset / "tokenizer.json").read_bytes())
+    with pytest.raises((UsageError, TaleError), match=r"--tokenizer|tokenizer\.json"):
+        begun(folder, dataset)
+
+
+def test_another_shape_is_refused_another_dropout_is_not():
+    refuse_another_shape(SHAPE, {"layers": 2, "dropout": 0.5, "attention_dropout": 0.1}, "small")
+    with pytest.raises(UsageError, match=r"model.layers is 3, but small has 2"):
+        refuse_another_shape(SHAPE, {"layers": 3}, "small")
+
+
+def test_no_such_folder_is_a_usage_error(dataset: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="there is no folder"):
+        begun(tmp_path / "none", dataset)
