@@ -249,6 +249,8 @@ def test(*arguments: str) -> int:
     pytest = [PYTHON, "-m", "pytest", *arguments]
     if set(arguments) - {"--peers", "--full"}:
         return run(*pytest)
+    if not arguments:  # what is timed, or repeated as often as it takes, has the machine for itself
+        pytest += ["--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"]
     parts = {
         "ruff check": [PYTHON, "-m", "ruff", "check"],
         "ruff format": [PYTHON, "-m", "ruff", "format", "--check"],

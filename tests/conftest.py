@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models of tests are too small to share between cores
 
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)  # a parallel worker has them, and the console would keep them for good
+
 hook = install_import_hook("tinytale", "beartype.beartype")
 hook.__enter__()  # for the whole session: every annotated shape and type is checked while tests run
 

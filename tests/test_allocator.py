@@ -34,7 +34,7 @@ def test_only_our_own_program_starts_again_and_only_before_torch(
     started = []
     monkeypatch.setattr(os, "execve", lambda *command: started.append(command))
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", file)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", file, raising=False)
     loaded = {"torch": sys} if torch_is_loaded else {}
     others = {name: module for name, module in sys.modules.items() if name != "torch"}
     monkeypatch.setattr(sys, "modules", others | loaded)

@@ -350,6 +350,11 @@ def test_all_parts_of_the_checks_run_and_one_failure_counts(
     assert ["passed" in line for line in summary] == [True, True, False, True]
 
 
+def test_every_test_without_a_peer_shares_the_cores(run: ModuleType, parts: list[str]) -> None:
+    run.test()
+    assert parts[-1].startswith("pytest --numprocesses=auto --maxprocesses=")
+
+
 def test_with_arguments_pytest_runs_alone(run: ModuleType, parts: list[str]) -> None:
     assert run.test("--peers", "tests/data", "-x") == 0
     assert parts == ["pytest --peers tests/data -x"]
