@@ -185,10 +185,9 @@ COMMANDS = {
 
 
 def clone(folder: Path) -> Path:
-    """This project as someone has it who has just installed it: without datasets and runs."""
+    """This project as a newcomer has it: without an environment, datasets and runs."""
     there = folder / "tinytale"
     subprocess.run(["git", "clone", "--quiet", ROOT, there], check=True)
-    (there / ".venv").symlink_to(sys.prefix)
     return there
 
 

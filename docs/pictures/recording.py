@@ -16,8 +16,14 @@ COLOURS = 32
 
 
 def recorded(browser: Browser, folder: Path, command: str, patience: float) -> tuple[bytes, float]:
-    """A GIF of the command, run in this folder, and how many times as fast as it was it shows it."""
-    seen = list(session(folder, command, patience, ROWS, every=0.3))
+    """A GIF of the command, run in this folder, and how many times as fast as it was it shows it.
+
+    The folder is shown as if it were in the person's home.
+    """
+    seen = [
+        (seconds, text.replace(str(folder), f"~/{folder.name}"))
+        for seconds, text in session(folder, command, patience, ROWS, every=0.3)
+    ]
     speed = max(1.0, seen[-1][0] / SECONDS)
     shown: list[tuple[float, str]] = []
     for seconds, text in seen:

@@ -200,6 +200,10 @@ class Results:
         """Step times of a size."""
         return self._read("bench", f"{name}.json")
 
+    def telling(self, name: str) -> Source | None:
+        """How fast stories are told, here and by other programs."""
+        return self._read("generate", f"{name}.json")
+
     def _folder(self, name: str, kind: str = "json") -> Iterator[Source]:
         for path in sorted((self.folder / name).glob(f"*.{kind}")) if self.folder else ():
             if source := self._read(name, path.name):

@@ -1,4 +1,4 @@
-"""Ours beside nanoGPT and Hugging Face: the race to a loss, and the speed of a step."""
+"""Ours beside other programs: the race to a loss, the speed of a step, and that of telling."""
 
 from tinytale.report.paper.facts import Source
 from tinytale.report.paper.figures import race_panels
@@ -7,6 +7,8 @@ from tinytale.report.paper.parts import Figure, Paragraph, Part, Table
 from tinytale.report.paper.text import Text, join, say
 
 BENCHES = ("S", "124M")
+TELLING = ("M", "M-avx2")
+TELLERS = {"transformers": "transformers", "ctranslate2-int8": "CTranslate2", "llama-cpp": "llama.cpp"}
 CONTENDERS = {
     "nanogpt": "nanoGPT, as it comes",
     "nanogpt-best": "nanoGPT, at its best",
@@ -93,6 +95,50 @@ def speed(material: Material) -> list[Part]:
         + say(". _At its best_: bfloat16, compiled.")
     )
     return [Table("speed", caption, tuple(rows))]
+
+
+def telling(material: Material) -> list[Part]:
+    """How fast stories are told on one core, beside other programs."""
+    named = {name: bench for name in TELLING if (bench := material.results.telling(name))}
+    if not named:
+        return []
+    first = next(iter(named.values()))
+    text = say(
+        "With {layers} blocks of width {width}, our decoder's weights in eight bits, on one core: ",
+        layers=first.fact("model", "layers"),
+        width=first.fact("model", "width"),
+    )
+    return [Paragraph(text + join([_telling_on(bench) for bench in named.values()], "; ") + say("."), "Telling")]
+
+
+def _telling_on(bench: Source) -> Text:
+    """One processor: tokens a second for each number of prompts, and how many times as many as others tell."""
+    texts = []
+    for place, part in enumerate(bench.get("parts")):
+        if part["threads"] != 1:
+            continue
+        key = ("parts", place, "contenders")
+        ours = (*key, "tinytale", "tokens_per_second")
+        others = [
+            say(
+                "{times} × {name}",
+                times=bench.derived("ratio", ".1f", ours, (*key, who, "tokens_per_second")),
+                name=name,
+            )
+            for who, name in TELLERS.items()
+            if who in part["contenders"]
+        ]
+        texts.append(
+            say(
+                "{prompts} {stories} at {speed} tokens a second ({others})",
+                prompts=bench.fact("parts", place, "prompts"),
+                stories="story" if part["prompts"] == 1 else "stories at once",
+                speed=bench.fact(*ours, form=",.0f"),
+                others=join(others, ", "),
+            )
+        )
+    processor = "with AMX" if "amx_int8" in bench.get("machine", "flags") else "without AMX"
+    return say("{processor}, ", processor=processor) + join(texts, ", ")
 
 
 def _speed_cell(bench: Source, who: str) -> Text:

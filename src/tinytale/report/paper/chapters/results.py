@@ -2,7 +2,7 @@
 
 from tinytale.evaluation.results import VIEWS
 from tinytale.report.paper.chapters.ablations import ablations
-from tinytale.report.paper.chapters.peers import race, speed
+from tinytale.report.paper.chapters.peers import race, speed, telling
 from tinytale.report.paper.facts import Fact
 from tinytale.report.paper.figures import curves_figure
 from tinytale.report.paper.material import Material, Score
@@ -25,6 +25,7 @@ def results(material: Material) -> Section:
     if material.results.race:
         parts += race(material, material.results.race)
     parts += speed(material)
+    parts += telling(material)
     if material.results.studies:
         parts += ablations(material, material.results.studies)
     return Section("Results", tuple(parts))
