@@ -249,14 +249,15 @@ def test(*arguments: str) -> int:
     pytest = [PYTHON, "-m", "pytest", *arguments]
     if set(arguments) - {"--peers", "--full"}:
         return run(*pytest)
-    if not arguments:  # what is timed, or repeated as often as it takes, has the machine for itself
-        pytest += ["--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"]
     parts = {
         "ruff check": [PYTHON, "-m", "ruff", "check"],
         "ruff format": [PYTHON, "-m", "ruff", "format", "--check"],
         "pyright": [PYTHON, "-m", "pyright", "--pythonpath", PYTHON],
         "pytest": pytest,
     }
+    if not arguments:  # a comparison with a peer, or what is tried as often as it takes, has the machine for itself
+        parts["pytest"] = [*pytest, "-m", "not timed", "--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"]
+        parts["timed"] = [*pytest, "-m", "timed"]
     summary, codes = [], []
     for name, command in parts.items():
         print(f"\n== {name}", flush=True)

@@ -350,9 +350,9 @@ def test_all_parts_of_the_checks_run_and_one_failure_counts(
     assert ["passed" in line for line in summary] == [True, True, False, True]
 
 
-def test_every_test_without_a_peer_shares_the_cores(run: ModuleType, parts: list[str]) -> None:
+def test_tests_share_the_cores_but_for_those_that_are_timed(run: ModuleType, parts: list[str]) -> None:
     run.test()
-    assert parts[-1].startswith("pytest --numprocesses=auto --maxprocesses=")
+    assert parts[-2].startswith("pytest -m not timed --numprocesses=auto ") and parts[-1] == "pytest -m timed"
 
 
 def test_with_arguments_pytest_runs_alone(run: ModuleType, parts: list[str]) -> None:

@@ -4,7 +4,8 @@
 
 RUN is a finished run, for its curves and stories; DATASET is what the picture of a training trains on for some steps.
 Needs Chromium, tmux and the extra `dev`. Everything is real: the server serves `weights/small` and RUN, and the
-commands run in a terminal. What differs from time to time is the speed that is shown.
+commands run in a terminal. What differs from time to time is the speed that is shown. `--only NAME` makes some of them;
+the recording is of `python3 run.py` in a clone, which sets itself up and takes ten minutes.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from typing import Literal
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 from recording import recorded
-from terminal import drawn, session
+from terminal import drawn, session, with_tinytale
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -66,7 +67,7 @@ def main() -> None:
                 take_page(browser, url, asked.only)
         for name, (command, patience) in COMMANDS.items():
             if name.startswith(asked.only):
-                *_, (_, shown) = session(Path(folder), command, patience)
+                *_, (_, shown) = session(Path(folder), command, patience, with_tinytale(Path(folder)))
                 save(name, drawn(browser, f"\x1b[1m$ {command}\x1b[0m\n{shown}"))
         if "figure-look".startswith(asked.only):
             save("figure-look", figure(Path(folder)))

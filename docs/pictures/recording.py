@@ -1,6 +1,7 @@
 """A terminal recording: what a real command shows, sped up, as an animated picture."""
 
 import io
+import os
 from pathlib import Path
 
 from PIL import Image
@@ -20,9 +21,10 @@ def recorded(browser: Browser, folder: Path, command: str, patience: float) -> t
 
     The folder is shown as if it were in the person's home.
     """
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     seen = [
         (seconds, text.replace(str(folder), f"~/{folder.name}"))
-        for seconds, text in session(folder, command, patience, ROWS, every=0.3)
+        for seconds, text in session(folder, command, patience, bare, ROWS, every=0.3)
     ]
     speed = max(1.0, seen[-1][0] / SECONDS)
     shown: list[tuple[float, str]] = []

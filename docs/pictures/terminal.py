@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from playwright.sync_api import Browser
@@ -28,20 +28,29 @@ pre {{ margin: 0; padding: 18px 22px; color: #ece7de; font: 15px/1.165 "DejaVu S
 </style><pre>{code}</pre>"""
 
 
-def session(
-    folder: Path, command: str, patience: float, rows: int = ROWS, every: float = 1.0
-) -> Iterator[tuple[float, str]]:
-    """What a terminal in this folder shows while a command runs in it: seconds since its start, and text with colours.
-
-    The last is what it shows once the command has ended.
-    """
+def with_tinytale(folder: Path) -> dict[str, str]:
+    """The environment in which `tinytale` is the code of this repository; the command is put into this folder."""
     bin_folder = folder / "bin"
     bin_folder.mkdir(exist_ok=True)
     tale = bin_folder / "tinytale"
     tale.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tinytale "$@"\n')
     tale.chmod(0o755)
+    return {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")}
+
+
+def session(
+    folder: Path,
+    command: str,
+    patience: float,
+    environment: Mapping[str, str],
+    rows: int = ROWS,
+    every: float = 1.0,
+) -> Iterator[tuple[float, str]]:
+    """What a terminal in this folder shows while a command runs in it: seconds since its start, and text with colours.
+
+    The last is what it shows once the command has ended.
+    """
     name = f"pictures-{os.getpid()}"
-    environment = os.environ | {"PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")}
 
     def tmux(*arguments: str) -> str:
         call = ["tmux", "-L", name, "-f", os.devnull, *arguments]

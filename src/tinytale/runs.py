@@ -145,5 +145,5 @@ def model_folder(folder: Path) -> Path:
 def tokenizer_source(name: str) -> str:
     """Where the tokenizer lies that a person has named: with the model of a run or of shipped weights, or as named."""
     shipped = name in shipped_weights() and not Path(name).is_dir()
-    of_a_run = (Path(name) / "model" / "config.json").is_file()
-    return str(model_folder(find_folder(name))) if shipped or of_a_run else name
+    of_a_run = (Path(name).expanduser() / "model" / "config.json").is_file()
+    return str(model_folder(find_folder(str(Path(name).expanduser())))) if shipped or of_a_run else name

@@ -42,7 +42,7 @@ def test_a_server_tells_what_its_decoder_tells(folder: str):
 
 
 def measured(texts: str = "a") -> dict[str, Measured]:
-    facts = {"texts": {"greedy": ["a"], "drawn": ["b"]}, "tokens": {"greedy": 10, "drawn": 20}, "decoder": "ours, int8"}
+    facts = {"texts": {"greedy": ["a"], "drawn": ["b"]}, "decoder": "ours, int8"}
     alone = Measured(1.0, facts, [[1.0, 4.0], [2.0, 4.0], [1.0, 4.0]])
     served = Measured(1.0, {"texts": {"greedy": [texts], "drawn": ["b"]}})
     served.rounds = [[2.0, 5.0, 0.1, 0.2], [2.0, 5.0, 0.3], [1.25, 5.0, 0.9]]
@@ -52,7 +52,6 @@ def measured(texts: str = "a") -> dict[str, Measured]:
 def test_the_figures_by_hand_made_numbers():
     result = serving_result(TINY.model, 10, 3, 128, 2, measured())
     assert result["greedy"] == {
-        "tokens": 10,
         "decoder_tokens_per_second": 1,
         "server_tokens_per_second": 0.5,
         "ratio": 0.8,
@@ -138,14 +137,14 @@ def test_time_counts_until_the_first_person_has_heard_all(faulty: Callable[[int,
     def watch() -> None:
         told.acquire()
         told.acquire()
-        time.sleep(0.2)
+        time.sleep(2)
         all_told.set()
 
     monkeypatch.setattr(Server, "tell", tell)
     threading.Thread(target=watch).start()
     began = time.perf_counter()
     seconds = seconds_a_token(server, [[("short", {}), ("short", {})], [("long", {})]])
-    assert 0 < seconds < (time.perf_counter() - began - 0.15) / 10
+    assert 0 < seconds < (time.perf_counter() - began - 1) / 10
 
 
 def test_a_server_that_does_not_count_is_told_of(faulty: Callable[[int, str], Server], monkeypatch):

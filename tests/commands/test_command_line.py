@@ -16,6 +16,7 @@ def seconds(code: str, *arguments: str) -> float:
     return time.perf_counter() - begun
 
 
+@pytest.mark.timed
 def test_help_answers_in_under_700_milliseconds(repository: Path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(repository / "src"))
     seconds(MAIN, "--help")  # compiles what is not compiled yet

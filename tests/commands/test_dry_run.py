@@ -42,6 +42,7 @@ def test_a_person_sees_a_table(tale, dataset: Path, out: Path, train_options: li
     assert "cost" not in tale("train", dataset, "--out", out, *train_options, "--max-steps=9", "--dry-run").err
 
 
+@pytest.mark.timed
 def test_the_time_is_about_that_of_the_run(tale, dataset: Path, out: Path, train_options: list[str], monkeypatch):
     monkeypatch.setattr("tinytale.training.rehearsal.MEASURED_SECONDS", 0.5)
     options = [*train_options, "--max-steps=400", "--run.evaluate-every=100"]

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,13 @@ def test_an_export_is_the_run_without_checkpoints_and_paths(tale, run: Path, dat
     config, before = (TrainConfig.from_toml(folder / "config.toml") for folder in (out, run))
     assert config.data.folder == dataset.name and config.data.digest == before.data.digest != ""
     assert (config.model, config.optimiser, config.run) == (before.model, before.optimiser, before.run)
+    began = replace(
+        before, run=replace(before.run, start_from=str(tmp_path / "runs" / "first"), start_digest="ab" * 32)
+    )
+    (run / "config.toml").write_text(began.to_toml())
+    assert tale("export", run, "--out", tmp_path / "of-began").code == 0
+    assert TrainConfig.from_toml(tmp_path / "of-began" / "config.toml").run.start_from == "first"
+    assert str(tmp_path) not in (tmp_path / "of-began" / "model" / "README.md").read_text()
     for name in ("metrics.jsonl", "samples.jsonl"):
         assert (out / name).read_bytes() == (run / name).read_bytes()
     scored, kept = (json.loads((folder / results).read_text())["test"] for folder in (run, out))

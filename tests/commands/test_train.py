@@ -203,6 +203,7 @@ def test_the_message_of_a_stopped_run_says_how_to_go_on(tale, dataset: Path, out
     assert RunFolder(out).pointer("latest") == 3
 
 
+@pytest.mark.timed
 def test_a_second_trainer_leaves_at_once_and_names_the_first(tale, spawn_tale, dataset: Path, out: Path):
     first = spawn_tale("train", dataset, "--out", out, *TINY, "--max-steps=1000000")
     deadline = time.monotonic() + 60
@@ -258,6 +259,9 @@ def test_a_run_may_begin_with_the_weights_of_another(tale, dataset: Path, out: P
     options = ["--run.start-from", out, "--run.precision=float32", "--data.batch-size=4", "--run.no-compile"]
     refused = tale("train", dataset, "--out", other, *options, "--model.layers=3", "--max-steps=3")
     assert refused.code == 2 and "model.layers is 3" in refused.err and not (other / "config.toml").exists()
+    (out.parent / "three.toml").write_text("[model]\nlayers = 3\n")
+    refused = tale("train", dataset, "--out", other, *options, "--config", out.parent / "three.toml", "--max-steps=3")
+    assert refused.code == 2 and "model.layers is 3" in refused.err
     assert tale("train", dataset, "--out", other, *options, "--max-steps=2").code == 0
     config = TrainConfig.from_toml(other / "config.toml")
     assert (config.model.layers, config.model.width) == (1, 16)
@@ -267,8 +271,12 @@ def test_a_run_may_begin_with_the_weights_of_another(tale, dataset: Path, out: P
     resumed = tale("train", dataset, "--out", other, "--resume", "--max-steps=3")
     assert resumed.code == 0 and "going on from step 2" in resumed.err
     shutil.rmtree(out)
-    gone = tale("train", dataset, "--out", other, "--resume", "--max-steps=4")
-    assert gone.code == 2 and "there is no folder" in gone.err
+    assert tale("train", dataset, "--out", other, "--resume", "--max-steps=4").code == 0
+    for value in ("", "small"):
+        changed = tale("train", dataset, "--out", other, "--resume", "--max-steps=5", f"--run.start-from={value}")
+        assert changed.code == 2 and ("run.start_from" in changed.err or "prepared with other tokens" in changed.err)
+    gone = tale("train", dataset, "--out", out.parent / "third", "--run.start-from", out, "--max-steps=4")
+    assert gone.code == 2 and "run.start_from: there is no folder" in gone.err
 
 
 def test_stopped_and_resumed_it_ends_in_the_same_bits_as_in_one_go(tale, dataset: Path, out: Path):

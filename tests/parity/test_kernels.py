@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tinytale.config import ModelConfig
+from tinytale.model.attention import Kernels
 from tinytale.model.gpt2 import GPT2
 from tinytale.model.layers import fused_gelu, gelu
 from tinytale.training.loss import summed_loss
@@ -11,13 +12,13 @@ from tinytale.training.loss import summed_loss
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
-def pair(dtype: torch.dtype, **fields) -> list[GPT2]:
+def pair(dtype: torch.dtype, kernels: Kernels = "fused", **fields) -> list[GPT2]:
     config = ModelConfig(vocab_size=31, context_length=16, layers=2, heads=2, width=12, **fields)
     torch.manual_seed(0)
     textbook = GPT2(config, "textbook").to(dtype)
     for parameter in textbook.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    fused = GPT2(config, "fused").to(dtype)
+    fused = GPT2(config, kernels).to(dtype)
     fused.load_state_dict(textbook.state_dict())
     return [textbook, fused]
 
@@ -26,8 +27,11 @@ def pair(dtype: torch.dtype, **fields) -> list[GPT2]:
 @pytest.mark.parametrize("length", [1, 2, 7, 16])
 @pytest.mark.parametrize("norm", ["pre", "post"])
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
-def test_textbook_and_fused_agree_on_logits_and_all_gradients(dtype, length: int, norm, positions):
-    textbook, fused = pair(dtype, norm=norm, positions=positions)
+@pytest.mark.parametrize("kernels", ["fused", "native"])
+def test_the_textbook_and_what_is_faster_agree_on_logits_and_all_gradients(
+    dtype, length: int, norm, positions, kernels
+):
+    textbook, fused = pair(dtype, kernels, norm=norm, positions=positions)
     tokens_BT = torch.randint(31, (3, length + 1), generator=torch.Generator().manual_seed(length))
     torch.testing.assert_close(textbook(tokens_BT[:, :-1]), fused(tokens_BT[:, :-1]), rtol=0, atol=TOLERANCE[dtype])
     for model in (textbook, fused):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,12 @@ def test_a_card_is_readdressed_where_it_is_ours_and_nowhere_else(tmp_path: Path)
     assert readdressed(model_card(run_folder(tmp_path), "a.b", Notes(), "a.b"), "owner/name") == moved
     for other in ("# a.b\nfrom_pretrained('gpt2') from_pretrained(\"axb/model\")", "", "no heading"):
         assert readdressed(other, "owner/name") == other
+
+
+def test_what_a_run_began_with_is_said(run: RunFolder):
+    config = run.read_config()
+    began = replace(config, run=replace(config.run, start_from="small", start_digest="cd" * 32))
+    run.config.write_text(began.to_toml(), encoding="utf-8")
+    card = model_card(run, "tales", Notes())
+    assert "trained from the weights of `small` with tinytale" in card and "from scratch" not in card
+    assert f"| SHA-256 of the first weights | `{'cd' * 32}` |" in card

@@ -16,13 +16,14 @@ from tinytale.errors import TaleError, UsageError
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
 from tinytale.report.paper.build import build, gather
+from tinytale.report.paper.chapters.peers import telling
 from tinytale.report.paper.chapters.room import ROOMS
 from tinytale.report.paper.compose import compose
 from tinytale.report.paper.facts import Fact, Source, derive, show
 from tinytale.report.paper.html import html_of, mathml
-from tinytale.report.paper.material import Material, RunMaterial
+from tinytale.report.paper.material import Material, Results, RunMaterial
 from tinytale.report.paper.measures import MEASURES, Measured
-from tinytale.report.paper.parts import Document, Stories, pointers
+from tinytale.report.paper.parts import Document, Paragraph, Stories, pointers
 from tinytale.report.paper.text import Formula, Number, Pointer, Words, plain, say
 from tinytale.report.paper.typeset import PAGES, digest, pdf_of
 
@@ -176,6 +177,20 @@ def check_numbers(material: Material, document: Document) -> int:
 
 def test_every_number_of_the_projects_report_stands_in_its_file(material: Material, document: Document):
     assert check_numbers(material, document) > 150
+
+
+def test_how_fast_stories_are_told_stands_beside_others(tmp_path: Path, repository: Path):
+    assert telling(Material((), Results(tmp_path))) == []
+    (tmp_path / "generate").mkdir()
+    shutil.copy(repository / "docs/results/generate/M-avx2.json", tmp_path / "generate" / "M.json")
+    (paragraph,) = telling(Material((), Results(tmp_path)))
+    assert isinstance(paragraph, Paragraph)
+    text = plain(paragraph.text)
+    parts = json.loads((tmp_path / "generate" / "M.json").read_text())["parts"]
+    one = next(part["contenders"] for part in parts if (part["threads"], part["prompts"]) == (1, 1))
+    speeds = [one[name]["tokens_per_second"] for name in ("tinytale", "llama-cpp")]
+    assert f"without AMX, 1 story at {speeds[0]:,.0f} tokens a second" in text and "32 stories at once" in text
+    assert f"{speeds[0] / speeds[1]:.1f} × llama.cpp)" in text and text.count("llama.cpp") == 1
 
 
 def test_a_changed_file_changes_the_text(tmp_path: Path):

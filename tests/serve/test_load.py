@@ -105,6 +105,7 @@ def test_clients_that_leave_take_nothing_with_them(
     assert streamed(url, body) == alone
 
 
+@pytest.mark.timed
 def test_a_crowd_beyond_the_queue_is_told_to_come_again(start_server, model: Path, count: Callable[[int, int], int]):
     """Ten times what fits, for some time: refusals are quick, what is taken is told, and health is never late."""
     running = start_server(model, "--slots", "2", "--waiting", "2", before=SLOW)
@@ -206,7 +207,7 @@ def test_the_counts_so_far_come_with_each_piece_if_asked(slow_server, model: Pat
         pieces = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: {")]
     counts = [piece["usage"]["completion_tokens"] for piece in pieces]
     assert counts == sorted(counts) and counts[0] < 15 and counts[-1] == 30
-    assert 3 <= len(pieces) <= 20  # several tokens in each
+    assert 3 <= len(pieces) < 30  # in some of them several tokens
 
 
 def test_asked_to_stop_under_load_it_is_gone_in_time(

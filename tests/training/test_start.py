@@ -1,5 +1,7 @@
 """Weights that training begins with: a model's own, never another's."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from tinytale.data.tokenizer import load_tokenizer
 from tinytale.errors import TaleError, UsageError
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
-from tinytale.training.loop import initial_model
+from tinytale.training.loop import initial_model, initial_state
 from tinytale.training.start import refuse_another_shape, with_start
 
 SHAPE = ModelConfig(vocab_size=300, context_length=16, layers=2, heads=2, width=16)
@@ -46,15 +48,33 @@ def test_other_weights_in_the_folder_are_refused(folder: Path, dataset: Path):
         initial_model(config)
 
 
-@pytest.mark.parametrize("change", ["a token", "the vocabulary"])
-def test_a_dataset_of_other_tokens_is_refused(folder: Path, dataset: Path, change: str):
-    if change == "a token":
-        text = (folder / "tokenizer.json").read_text(encoding="utf-8")
-        (folder / "tokenizer.json").write_text(text.replace('"!":', '"?!":', 1), encoding="utf-8")
-    else:
-        save_model(folder, GPT2(replace(SHAPE, vocab_size=304)), 0, (dataset / "tokenizer.json").read_bytes())
-    with pytest.raises((UsageError, TaleError), match=r"--tokenizer|tokenizer\.json"):
+def test_a_dataset_of_other_tokens_is_refused(folder: Path, dataset: Path):
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = content["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UsageError, match="prepared with other tokens than those of"):
         begun(folder, dataset)
+
+
+def test_the_same_tokens_written_otherwise_are_taken(folder: Path, dataset: Path):
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer.json").write_text(json.dumps(content, ensure_ascii=True, indent=1), encoding="utf-8")
+    assert begun(folder, dataset).model.layers == SHAPE.layers
+
+
+def test_a_padded_vocabulary_is_to_be_cut_first(folder: Path, dataset: Path):
+    save_model(folder, GPT2(replace(SHAPE, vocab_size=304)), 0, (dataset / "tokenizer.json").read_bytes())
+    with pytest.raises(UsageError, match="304 rows in its vocabulary and 300 tokens; `tinytale import"):
+        begun(folder, dataset)
+
+
+def test_once_begun_the_folder_is_needed_no_more(folder: Path, dataset: Path):
+    config = begun(folder, dataset)
+    shutil.rmtree(folder)
+    assert initial_state(config, 5, begun=True).model.config == SHAPE
+    with pytest.raises(UsageError, match=r"run\.start_from: there is no folder"):
+        initial_state(config, 5)
 
 
 def test_another_shape_is_refused_another_dropout_is_not():
@@ -64,5 +84,5 @@ def test_another_shape_is_refused_another_dropout_is_not():
 
 
 def test_no_such_folder_is_a_usage_error(dataset: Path, tmp_path: Path):
-    with pytest.raises(UsageError, match="there is no folder"):
+    with pytest.raises(UsageError, match=r"run\.start_from: there is no folder"):
         begun(tmp_path / "none", dataset)

@@ -49,7 +49,6 @@ def serving_result(
     for place, name in enumerate(TEMPERATURES):
         alone, served = ([turn[place] for turn in one.rounds] for one in (decoder, server))
         parts[name] = {
-            "tokens": decoder.facts["tokens"][name],
             "decoder_tokens_per_second": 1 / statistics.median(alone),
             "server_tokens_per_second": 1 / statistics.median(served),
             "ratio": statistics.median(a / b for a, b in zip(alone, served, strict=True)),

@@ -73,8 +73,8 @@ def by_decoder(request: ServingRequest) -> tuple[dict[str, Any], Turn]:
 
     def timed(temperature: float) -> float:
         """Seconds a token, until a slot has no story any more."""
-        chosen, ended, choose = 0, 0, choice(temperature)
-        seconds_a_token, began = 0.0, time.perf_counter()
+        chosen, ended, seconds, choose = 0, 0, 0.0, choice(temperature)
+        began = time.perf_counter()
 
         def counted(*given: Any) -> int:
             nonlocal chosen
@@ -82,18 +82,17 @@ def by_decoder(request: ServingRequest) -> tuple[dict[str, Any], Turn]:
             return choose(*given)
 
         def count_ended(stories: int) -> None:
-            nonlocal ended, seconds_a_token
+            nonlocal ended, seconds
             ended += stories
             if ended == len(numbers) - request.people + 1:
-                seconds_a_token = (time.perf_counter() - began) / chosen
+                seconds = (time.perf_counter() - began) / chosen
 
         tell(temperature, counted, count_ended)
-        return seconds_a_token
+        return seconds
 
     told = {name: tell(temperature) for name, temperature in TEMPERATURES.items()}
     facts = {
         "texts": {name: [teller.tokenizer.decode(story) for story in stories] for name, stories in told.items()},
-        "tokens": {name: sum(map(len, stories)) for name, stories in told.items()},
         "decoder": f"{type(decoder).__name__}, {getattr(decoder, 'precision', 'float32')}",
     }
 

@@ -16,7 +16,7 @@ from tinytale.files import sha256_of
 from tinytale.recipes import recipe
 from tinytale.runs import RunFolder
 
-DECIDED_BY_TRAIN = ("data.folder", "data.digest", "model.vocab_size", "run.compile")
+DECIDED_BY_TRAIN = ("data.folder", "data.digest", "model.vocab_size", "run.compile", "run.start_digest")
 """Settings that `train` fills in."""
 
 
@@ -85,7 +85,8 @@ class StudyRun:
         if not self.folder.config.is_file():
             return None
         saved = self.folder.read_config()
-        others = [line for line in differences(saved, self.config()) if not line.startswith(DECIDED_BY_TRAIN)]
+        decided = (*DECIDED_BY_TRAIN, "model.") if saved.run.start_from else DECIDED_BY_TRAIN
+        others = [line for line in differences(saved, self.config()) if not line.startswith(decided)]
         if others:
             raise UsageError(
                 f"{self.folder.path} is a run with other settings ({'; '.join(others)}); move it away, or name another"

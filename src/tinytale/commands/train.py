@@ -40,7 +40,6 @@ MAY_CHANGE_ON_RESUME = {
     "run.checkpoint_seconds",
     "run.keep_checkpoints",
     "data.folder",
-    "run.start_from",
 }
 
 
@@ -110,7 +109,8 @@ def train(
     with held(out) if main and not rehearse else nullcontext():
         if main and folder.config.is_file() and not resume:
             raise UsageError(f"{out} already holds a run; go on with --resume, or name another folder with --out")
-        return _train(dataset, folder, *_settings(folder, recipe, config, changes), changes["model"], rehearse)
+        asked_of_model = (read_toml(config).get("model", {}) if config else {}) | changes["model"]
+        return _train(dataset, folder, *_settings(folder, recipe, config, changes), asked_of_model, rehearse)
 
 
 def _refuse_folder_of_something_else(folder: RunFolder) -> None:
@@ -158,16 +158,29 @@ def _train(
         model=dataclasses.replace(settings.model, vocab_size=tokenizer.vocab_size),
         data=dataclasses.replace(settings.data, folder=dataset, digest=manifest.digest),
     )
-    if settings.run.start_from:
-        from tinytale.training.start import refuse_another_shape, with_start
-
-        settings = with_start(settings, tokenizer)
-        refuse_another_shape(settings.model, asked_of_model, settings.run.start_from)
+    begun = saved if folder.pointer("latest") else None
+    settings = _begun_with(settings, begun, tokenizer, asked_of_model)
     if saved:
         _refuse_another_run(folder, saved, settings)
 
     with joined() as ranks:
         return _train_together(ranks, settings, folder, source, manifest, tokenizer, rehearse)
+
+
+def _begun_with(
+    settings: TrainConfig, begun: TrainConfig | None, tokenizer: "Tokenizer", asked_of_model: dict[str, Any]
+) -> TrainConfig:
+    """The settings with what the weights that training begins with decide: as kept, once there is a checkpoint."""
+    from tinytale.training.start import refuse_another_shape, with_shape_of, with_start
+
+    if not settings.run.start_from:
+        return dataclasses.replace(settings, run=dataclasses.replace(settings.run, start_digest=""))
+    if begun and begun.run.start_from == settings.run.start_from:
+        settings = with_shape_of(settings, begun.model, begun.run.start_digest)
+    else:
+        settings = with_start(settings, tokenizer)
+    refuse_another_shape(settings.model, asked_of_model, settings.run.start_from)
+    return settings
 
 
 def _train_together(
@@ -189,7 +202,7 @@ def _train_together(
 
     if begun_at := folder.pointer("latest"):
         refuse_other_architecture(folder, begun_at, settings.model)
-    material = gather(settings, source, manifest, ranks)
+    material = gather(settings, source, manifest, ranks, begun=begun_at is not None)
     state, batches = material.state, material.batches
     if rehearse:
         return rehearse(folder, state, batches, material.dev_tokens_N, tokenizer)

@@ -270,7 +270,8 @@ def _sweep(out: Path, manifest: Manifest) -> None:
 def _name_only(asked: str) -> str:
     """What a person typed, but of an absolute path only the last name, so that the manifest fits any machine."""
     path = PurePath(asked)
-    return (path.name if path.is_absolute() else asked).encode("utf-8", "backslashreplace").decode("utf-8")
+    named = path.parent if path.name == "model" else path  # the tokenizer of a run lies with its model
+    return (named.name if path.is_absolute() else asked).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _cores() -> int:

@@ -112,7 +112,12 @@ def _beside(folder: Path, suffix: str) -> Path:
 
 def _without_paths(run: RunFolder) -> TrainConfig:
     config = run.read_config()
-    return replace(config, data=replace(config.data, folder=name_only(config.data.folder)))
+    began_with = name_only(config.run.start_from) if config.run.start_from else ""
+    return replace(
+        config,
+        data=replace(config.data, folder=name_only(config.data.folder)),
+        run=replace(config.run, start_from=began_with),
+    )
 
 
 def _copy_results(run: RunFolder, shipped: RunFolder) -> list[str]:

@@ -85,8 +85,9 @@ def _summary(run: RunFolder, config: TrainConfig, name: str) -> str:
     model = config.model
     dtype = read_json(run.model / "config.json").get("dtype")
     kind = "A GPT-2" if is_gpt2(model) else f"A GPT-2 variant (norm: {model.norm}, positions: {model.positions})"
+    start = f"from the weights of `{config.run.start_from}`" if config.run.start_from else "from scratch"
     return (
-        f"# {name}\n\n{kind} with {parameter_count(run.model):,} weights in {dtype}, trained from scratch with"
+        f"# {name}\n\n{kind} with {parameter_count(run.model):,} weights in {dtype}, trained {start} with"
         f" tinytale. {model.layers} layers of width {model.width} with {model.heads} heads, a context of"
         f" {model.context_length} tokens, a byte-level BPE vocabulary of {model.vocab_size:,}."
     )
@@ -108,7 +109,7 @@ def _training(run: RunFolder, config: TrainConfig, notes: Notes) -> str:
         ("dataset", f"`{data.folder}`" if data.folder else ""),
         ("SHA-256 of the dataset", f"`{data.digest}`" if data.digest else ""),
         ("recipe", f"`{config.recipe}`" if config.recipe else ""),
-        ("began with the weights of", _start(config)),
+        ("SHA-256 of the first weights", f"`{config.run.start_digest}`" if config.run.start_digest else ""),
         ("steps", f"{steps:,}" if steps else ""),
         ("tokens seen", f"{tokens:,}" if tokens else ""),
         ("batch", f"{data.batch_size} sequences of {config.sequence_length} tokens"),
@@ -121,11 +122,6 @@ def _training(run: RunFolder, config: TrainConfig, notes: Notes) -> str:
     ]
     text = f"{notes.data}\n\n" if notes.data else ""
     return f"## Training\n\n{text}{_table(('', ''), [row for row in rows if row[1]])}\n\nAll settings: `config.toml`."
-
-
-def _start(config: TrainConfig) -> str:
-    run = config.run
-    return f"`{run.start_from}` (SHA-256 `{run.start_digest[:16]}...`)" if run.start_from else ""
 
 
 def _scores(run: RunFolder) -> str:

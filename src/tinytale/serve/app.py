@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from tinytale.inspection.page_data import page_data
 from tinytale.serve.asking import RequestError, Served, body_of, first_fault, tokens_of
 from tinytale.serve.look_page import WEB
-from tinytale.serve.own_thread import awaited_apart
+from tinytale.serve.own_thread import apart
 from tinytale.serve.page_routes import page_routes
 from tinytale.serve.schema import ChatRequest, CompletionRequest, LookRequest, error_body
 from tinytale.serve.telling import tell
@@ -88,7 +88,9 @@ def make_app(models: dict[str, Served]) -> FastAPI:
         looks += 1
         try:
             async with looking:
-                return await awaited_apart(lambda: JSONResponse(page_data(model.textbook, model.tokenizer, tokens)))
+                return await asyncio.to_thread(
+                    apart, lambda: JSONResponse(page_data(model.textbook, model.tokenizer, tokens))
+                )
         finally:
             looks -= 1
 

@@ -5,7 +5,6 @@ more of them than cores, idle ones sleep at once instead of waiting a moment for
 decoder asks for its team hundreds of times a second, is slowed down. A team goes with the thread that it belongs to.
 """
 
-import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -17,9 +16,3 @@ def apart(work: Callable[[], Result]) -> Result:
     """What `work` gives or raises."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(work).result()
-
-
-async def awaited_apart(work: Callable[[], Result]) -> Result:
-    """What `work` gives or raises, while others are served."""
-    with ThreadPoolExecutor(1) as thread:
-        return await asyncio.get_running_loop().run_in_executor(thread, work)

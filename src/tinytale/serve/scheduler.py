@@ -19,8 +19,8 @@ from tinytale.generation.stories import Writer
 PIECE_SECONDS = 0.02
 """For each story that is being told: after so long clients are woken for what has come, so that many of them take no
 more off the decoder than a few."""
-LEAST_PIECE_SECONDS = 0.05
-"""Nobody reads faster."""
+LEAST_PIECE_SECONDS, MOST_PIECE_SECONDS = 0.05, 0.25
+"""Nobody reads faster, and nobody should see the text come in jerks."""
 PROMPT_TOKENS = 64
 """Prompts of so many tokens together are read before a step, or one that is longer."""
 
@@ -145,7 +145,9 @@ class Scheduler:
                     self._let_go(slot, texts, free, str(error) or type(error).__name__)
                 continue
             if piece := time.monotonic() >= next_piece:
-                next_piece = time.monotonic() + max(LEAST_PIECE_SECONDS, PIECE_SECONDS * len(texts))
+                next_piece = time.monotonic() + min(
+                    MOST_PIECE_SECONDS, max(LEAST_PIECE_SECONDS, PIECE_SECONDS * len(texts))
+                )
             news: list[Job] = []
             for slot, logits_V in logits.items():
                 job, text = self._telling[slot], texts[slot]

@@ -66,8 +66,10 @@ class StepRecord:
     """Learning rate as a fraction of its peak."""
 
 
-def initial_state(config: TrainConfig, max_steps: int, ranks: Ranks = ALONE) -> TrainState:
-    """A fresh model, initialised from the seed, on its device; the same in all ranks.
+def initial_state(config: TrainConfig, max_steps: int, ranks: Ranks = ALONE, begun: bool = False) -> TrainState:
+    """A fresh model, with its first weights, on its device; the same in all ranks.
+
+    Where a checkpoint is to fill it (`begun`), the weights are those of the seed, whatever the run began with.
 
     Raises:
         UsageError: the device is not there.
@@ -76,7 +78,7 @@ def initial_state(config: TrainConfig, max_steps: int, ranks: Ranks = ALONE) -> 
     compiled = config.run.compile
     if compiled is None:
         compiled = compiling_pays(config, max_steps, device.type)
-    model = initial_model(config).to(device)
+    model = (seeded_model(config) if begun else initial_model(config)).to(device)
     state = TrainState(
         config=config,
         max_steps=max_steps,
@@ -98,12 +100,22 @@ def initial_state(config: TrainConfig, max_steps: int, ranks: Ranks = ALONE) -> 
 
 
 def initial_model(config: TrainConfig) -> GPT2:
-    """The weights that the seed decides, or those that the run is to begin with, on the CPU."""
-    torch.manual_seed(config.run.seed)
-    model = GPT2(config.model, config.run.kernels)
+    """The weights that the run begins with, on the CPU: those of `run.start_from`, else those that the seed decides.
+
+    Raises:
+        UsageError: the folder of `run.start_from` is gone.
+        TaleError: it holds other weights than when the run was begun.
+    """
+    model = seeded_model(config)
     if config.run.start_from:
         model.load_state_dict(start_weights(config))
     return model
+
+
+def seeded_model(config: TrainConfig) -> GPT2:
+    """The weights that the seed decides, on the CPU."""
+    torch.manual_seed(config.run.seed)
+    return GPT2(config.model, config.run.kernels)
 
 
 def compiled_or_eager(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -24,8 +24,12 @@ class Material:
     dev_tokens_N: np.ndarray
 
 
-def gather(config: TrainConfig, dataset: Path, manifest: Manifest, ranks: Ranks = ALONE) -> Material:
+def gather(
+    config: TrainConfig, dataset: Path, manifest: Manifest, ranks: Ranks = ALONE, begun: bool = False
+) -> Material:
     """Make what `config` describes, from the dataset folder of `manifest`; `epochs` become steps here.
+
+    A run that has `begun` needs the weights that it began with no more: a checkpoint will fill the model.
 
     Raises:
         UsageError: the dev split is empty, the train split too short, or the device is not there.
@@ -40,7 +44,7 @@ def gather(config: TrainConfig, dataset: Path, manifest: Manifest, ranks: Ranks 
         )
     steps = run.max_steps or max(1, math.ceil(run.epochs * batches.steps_per_epoch))
     return Material(
-        state=initial_state(config, steps, ranks),
+        state=initial_state(config, steps, ranks, begun),
         batches=Share(batches, rows) if ranks.size > 1 else batches,
         dev_tokens_N=dev[: run.evaluate_tokens + 1 if run.evaluate_tokens else len(dev)],
     )

@@ -24,16 +24,24 @@ def with_start(settings: TrainConfig, tokenizer: Tokenizer) -> TrainConfig:
         TaleError: a file of the folder is damaged.
     """
     folder = _folder(settings)
-    shape = read_config(folder)
-    if shape.vocab_size != tokenizer.vocab_size or load_tokenizer(folder).to_json() != tokenizer.to_json():
+    shape, own = read_config(folder), load_tokenizer(folder)
+    if shape.vocab_size != own.vocab_size:
+        raise UsageError(
+            f"{folder} has {shape.vocab_size} rows in its vocabulary and {own.vocab_size} tokens;"
+            f" `tinytale import {folder}` makes a folder of it in which they agree"
+        )
+    if _tokens(own) != _tokens(tokenizer):
         raise UsageError(
             f"the dataset was prepared with other tokens than those of {settings.run.start_from};"
-            f" prepare it again with --tokenizer {folder}"
+            f" prepare it again with --tokenizer {settings.run.start_from}"
         )
+    return with_shape_of(settings, shape, weights_digest(folder))
+
+
+def with_shape_of(settings: TrainConfig, shape: ModelConfig, digest: str) -> TrainConfig:
+    """These settings with a shape, and the digest of the weights that have it."""
     free = {name: getattr(settings.model, name) for name in FREE}
-    return replace(
-        settings, model=replace(shape, **free), run=replace(settings.run, start_digest=weights_digest(folder))
-    )
+    return replace(settings, model=replace(shape, **free), run=replace(settings.run, start_digest=digest))
 
 
 def refuse_another_shape(model: ModelConfig, asked: dict[str, object], start_from: str) -> None:
@@ -67,4 +75,11 @@ def start_weights(config: TrainConfig) -> dict[str, Tensor]:
 
 
 def _folder(config: TrainConfig) -> Path:
-    return model_folder(find_folder(config.run.start_from))
+    try:
+        return model_folder(find_folder(config.run.start_from))
+    except UsageError as error:
+        raise UsageError(f"run.start_from: {error}") from error
+
+
+def _tokens(tokenizer: Tokenizer) -> tuple[int, list[bytes]]:
+    return tokenizer.end_of_text, [tokenizer.token_bytes(index) for index in range(tokenizer.vocab_size)]
