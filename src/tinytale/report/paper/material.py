@@ -14,6 +14,10 @@ from tinytale.report.paper.facts import Fact, Source
 from tinytale.runs import RunFolder, model_folder
 
 PUBLISHED = Path(__file__).with_name("published.toml")
+BENCHES = ("S", "124M")
+"""Sizes whose training steps a report shows."""
+TELLINGS = ("M", "M-avx2")
+"""Results of telling that it shows: with AMX and without."""
 TINYSTORIES = "roneneldan/TinyStories"
 """Its repository on the Hub."""
 
@@ -196,13 +200,16 @@ class Results:
         found = (source for source in self._folder("reading", "toml") if source.get("told", "weights") == weights)
         return next(found, None)
 
-    def bench(self, name: str) -> Source | None:
-        """Step times of a size."""
-        return self._read("bench", f"{name}.json")
+    @cached_property
+    def benches(self) -> dict[str, Source]:
+        """Step times, here and by other programs, by the size of the model."""
+        found = {name: self._read("bench", f"{name}.json") for name in BENCHES}
+        return {name: bench for name, bench in found.items() if bench}
 
-    def telling(self, name: str) -> Source | None:
-        """How fast stories are told, here and by other programs."""
-        return self._read("generate", f"{name}.json")
+    @cached_property
+    def tellings(self) -> list[Source]:
+        """How fast stories are told, here and by other programs, on one processor each."""
+        return list(filter(None, (self._read("generate", f"{name}.json") for name in TELLINGS)))
 
     def _folder(self, name: str, kind: str = "json") -> Iterator[Source]:
         for path in sorted((self.folder / name).glob(f"*.{kind}")) if self.folder else ():
@@ -283,8 +290,8 @@ class Material:
             self.manifest,
             self.reading,
             self.results.race,
-            self.results.bench("S"),
-            self.results.bench("124M"),
+            *self.results.benches.values(),
+            *self.results.tellings,
         ):
             if source:
                 yield source

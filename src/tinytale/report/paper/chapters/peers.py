@@ -6,8 +6,6 @@ from tinytale.report.paper.material import Material
 from tinytale.report.paper.parts import Figure, Paragraph, Part, Table
 from tinytale.report.paper.text import Text, join, say
 
-BENCHES = ("S", "124M")
-TELLING = ("M", "M-avx2")
 TELLERS = {"transformers": "transformers", "ctranslate2-int8": "CTranslate2", "llama-cpp": "llama.cpp"}
 CONTENDERS = {
     "nanogpt": "nanoGPT, as it comes",
@@ -68,7 +66,7 @@ def race(material: Material, race: Source) -> list[Part]:
 
 def speed(material: Material) -> list[Part]:
     """Training steps beside those of nanoGPT and Hugging Face, where they were timed."""
-    benches = {name: bench for name in BENCHES if (bench := material.results.bench(name))}
+    benches = material.results.benches
     if not benches:
         return []
     rows = [(say("tokens a second (× nanoGPT)"), *(say("{name}", name=name) for name in benches))]
@@ -99,16 +97,15 @@ def speed(material: Material) -> list[Part]:
 
 def telling(material: Material) -> list[Part]:
     """How fast stories are told on one core, beside other programs."""
-    named = {name: bench for name in TELLING if (bench := material.results.telling(name))}
-    if not named:
+    tellings = material.results.tellings
+    if not tellings:
         return []
-    first = next(iter(named.values()))
     text = say(
         "With {layers} blocks of width {width}, our decoder's weights in eight bits, on one core: ",
-        layers=first.fact("model", "layers"),
-        width=first.fact("model", "width"),
+        layers=tellings[0].fact("model", "layers"),
+        width=tellings[0].fact("model", "width"),
     )
-    return [Paragraph(text + join([_telling_on(bench) for bench in named.values()], "; ") + say("."), "Telling")]
+    return [Paragraph(text + join([_telling_on(bench) for bench in tellings], "; ") + say("."), "Telling")]
 
 
 def _telling_on(bench: Source) -> Text:
