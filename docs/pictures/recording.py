@@ -37,12 +37,21 @@ def recorded(browser: Browser, folder: Path, command: str, patience: float) -> t
                 shown.append((at, text))
     ends = [at for at, _ in shown[1:]] + [shown[-1][0] + LAST_SECONDS]
     frames = [_frame(browser, command, text) for _, text in shown]
-    palette = frames[-1].quantize(COLOURS, dither=Image.Dither.NONE)
+    palette = _beside(frames[:: len(frames) // 12 + 1]).quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
     first, *others = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     gif = io.BytesIO()
     lasting = [round(1000 * (end - at)) for end, (at, _) in zip(ends, shown, strict=True)]
     first.save(gif, "GIF", save_all=True, append_images=others, duration=lasting, loop=0, optimize=True)
     return gif.getvalue(), speed
+
+
+def _beside(frames: list[Image.Image]) -> Image.Image:
+    """One picture of all, so that a palette has the colours of all."""
+    width, height = frames[0].size
+    strip = Image.new("RGB", (width * len(frames), height))
+    for place, frame in enumerate(frames):
+        strip.paste(frame, (place * width, 0))
+    return strip
 
 
 def _frame(browser: Browser, command: str, text: str) -> Image.Image:
