@@ -262,6 +262,9 @@ def test_a_run_may_begin_with_the_weights_of_another(tale, dataset: Path, out: P
     (out.parent / "three.toml").write_text("[model]\nlayers = 3\n")
     refused = tale("train", dataset, "--out", other, *options, "--config", out.parent / "three.toml", "--max-steps=3")
     assert refused.code == 2 and "model.layers is 3" in refused.err
+    (out.parent / "no-section.toml").write_text("model = 3\n")
+    refused = tale("train", dataset, "--out", other, *options, "--config", out.parent / "no-section.toml")
+    assert refused.code == 2 and "expected a section of settings" in refused.err
     assert tale("train", dataset, "--out", other, *options, "--max-steps=2").code == 0
     config = TrainConfig.from_toml(other / "config.toml")
     assert (config.model.layers, config.model.width) == (1, 16)

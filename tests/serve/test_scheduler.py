@@ -100,7 +100,8 @@ def test_what_is_cancelled_is_read_no_further_than_two_tokens(scheduler: Schedul
 def test_a_story_wakes_its_client_at_its_first_token_now_and_then_and_at_its_end(
     scheduler: Scheduler, job, monkeypatch
 ):
-    monkeypatch.setattr("tinytale.serve.scheduler.PIECE_SECONDS", 1e9)
+    for name in ("PIECE_SECONDS", "MOST_PIECE_SECONDS"):
+        monkeypatch.setattr(f"tinytale.serve.scheduler.{name}", 1e9)
     woken, ended = [], threading.Event()
     made, _ = job(tokens=9)
 

@@ -109,8 +109,9 @@ def train(
     with held(out) if main and not rehearse else nullcontext():
         if main and folder.config.is_file() and not resume:
             raise UsageError(f"{out} already holds a run; go on with --resume, or name another folder with --out")
-        asked_of_model = (read_toml(config).get("model", {}) if config else {}) | changes["model"]
-        return _train(dataset, folder, *_settings(folder, recipe, config, changes), asked_of_model, rehearse)
+        file = {} if config is None else read_toml(config)
+        settings, saved = _settings(folder, recipe, file, str(config), changes)
+        return _train(dataset, folder, settings, saved, file.get("model", {}) | changes["model"], rehearse)
 
 
 def _refuse_folder_of_something_else(folder: RunFolder) -> None:
@@ -124,13 +125,12 @@ def _refuse_folder_of_something_else(folder: RunFolder) -> None:
 
 
 def _settings(
-    folder: RunFolder, recipe: str, config: Path | None, changes: dict[str, dict[str, Any]]
+    folder: RunFolder, recipe: str, file: dict[str, Any], where: str, changes: dict[str, dict[str, Any]]
 ) -> tuple[TrainConfig, TrainConfig | None]:
-    """What to train, and what the folder was begun with, if it was."""
+    """What to train, and what the folder was begun with, if it was. `where` is the file's path, for a message."""
     saved = folder.read_config() if folder.config.is_file() else None
     settings = saved if saved and saved.recipe == recipe else named_recipe(recipe)
-    if config is not None:
-        settings = override(settings, read_toml(config), where=str(config))
+    settings = override(settings, file, where)
     return override(settings, {name: section for name, section in changes.items() if section}), saved
 
 

@@ -212,7 +212,7 @@ def test_text_is_never_run(open_page: Open, url: str, count: Callable[[int, int]
         return page.title() == "tinytale" and foreign.count() == 0
 
     page.route("**/v1/completions", answer)
-    for payload in HOSTILE[:: 100 // count(10, 100) + (count(10, 100) < 100)]:
+    for payload in HOSTILE[:: count(11, 1)]:
         said = payload
         write(page, payload, length=1)
         assert page.locator(".story").inner_text().count(payload[-10:]) >= 2
