@@ -14,7 +14,7 @@ from tinytale.errors import TaleError, UsageError
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
 from tinytale.training.loop import initial_model, initial_state
-from tinytale.training.start import refuse_another_shape, with_start
+from tinytale.training.start import settle_start
 
 SHAPE = ModelConfig(vocab_size=300, context_length=16, layers=2, heads=2, width=16)
 
@@ -27,8 +27,8 @@ def folder(dataset: Path, tmp_path: Path) -> Path:
 
 
 def begun(folder: Path, dataset: Path, **model: object) -> TrainConfig:
-    settings = TrainConfig(model=replace(ModelConfig(), **model), run=RunConfig(start_from=str(folder)))
-    return with_start(settings, load_tokenizer(dataset))
+    asked = TrainConfig(model=replace(ModelConfig(), **model), run=RunConfig(start_from=str(folder)))
+    return settle_start(asked, None, load_tokenizer(dataset), model)
 
 
 def test_the_first_weights_and_their_shape_are_those_of_the_folder(folder: Path, dataset: Path):
@@ -77,10 +77,21 @@ def test_once_begun_the_folder_is_needed_no_more(folder: Path, dataset: Path):
         initial_state(config, 5)
 
 
-def test_another_shape_is_refused_another_dropout_is_not():
-    refuse_another_shape(SHAPE, {"layers": 2, "dropout": 0.5, "attention_dropout": 0.1}, "small")
-    with pytest.raises(UsageError, match=r"model.layers is 3, but small has 2"):
-        refuse_another_shape(SHAPE, {"layers": 3}, "small")
+def test_another_shape_is_refused_another_dropout_is_not(folder: Path, dataset: Path):
+    assert begun(folder, dataset, layers=2, dropout=0.5, attention_dropout=0.1).model.layers == SHAPE.layers
+    with pytest.raises(UsageError, match=r"model\.layers is 3, but .*begun has 2"):
+        begun(folder, dataset, layers=3)
+
+
+def test_a_run_that_goes_on_keeps_the_shape_and_the_digest_that_it_was_begun_with(folder: Path, dataset: Path):
+    config = begun(folder, dataset)
+    shutil.rmtree(folder)
+    assert settle_start(config, config, load_tokenizer(dataset), {}) == config
+
+
+def test_without_first_weights_there_is_no_digest(dataset: Path):
+    config = TrainConfig(run=RunConfig(start_digest="0" * 64))
+    assert settle_start(config, None, load_tokenizer(dataset), {}).run.start_digest == ""
 
 
 def test_no_such_folder_is_a_usage_error(dataset: Path, tmp_path: Path):

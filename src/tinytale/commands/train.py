@@ -148,6 +148,7 @@ def _train(
     from tinytale.data.shards import Manifest
     from tinytale.data.tokenizer import load_tokenizer
     from tinytale.training.distributed import joined
+    from tinytale.training.start import settle_start
 
     source = Path(dataset)
     manifest = Manifest.load(source)
@@ -159,28 +160,12 @@ def _train(
         data=dataclasses.replace(settings.data, folder=dataset, digest=manifest.digest),
     )
     begun = saved if folder.pointer("latest") else None
-    settings = _begun_with(settings, begun, tokenizer, asked_of_model)
+    settings = settle_start(settings, begun, tokenizer, asked_of_model)
     if saved:
         _refuse_another_run(folder, saved, settings)
 
     with joined() as ranks:
         return _train_together(ranks, settings, folder, source, manifest, tokenizer, rehearse)
-
-
-def _begun_with(
-    settings: TrainConfig, begun: TrainConfig | None, tokenizer: "Tokenizer", asked_of_model: dict[str, Any]
-) -> TrainConfig:
-    """The settings with what the weights that training begins with decide: as kept, once there is a checkpoint."""
-    from tinytale.training.start import refuse_another_shape, with_shape_of, with_start
-
-    if not settings.run.start_from:
-        return dataclasses.replace(settings, run=dataclasses.replace(settings.run, start_digest=""))
-    if begun and begun.run.start_from == settings.run.start_from:
-        settings = with_shape_of(settings, begun.model, begun.run.start_digest)
-    else:
-        settings = with_start(settings, tokenizer)
-    refuse_another_shape(settings.model, asked_of_model, settings.run.start_from)
-    return settings
 
 
 def _train_together(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -16,7 +17,33 @@ FREE = ("dropout", "attention_dropout")
 """What of a model's settings is not of its shape: training decides it anew."""
 
 
-def with_start(settings: TrainConfig, tokenizer: Tokenizer) -> TrainConfig:
+def settle_start(
+    settings: TrainConfig, begun: TrainConfig | None, tokenizer: Tokenizer, asked_of_model: dict[str, Any]
+) -> TrainConfig:
+    """The settings with what the weights that training begins with decide: their shape and their digest.
+
+    Args:
+        settings: what to train; without `run.start_from` only an old digest is taken out.
+        begun: the settings of the run that goes on, once it has a checkpoint; it keeps what it was begun with, so the
+            folder of the first weights is not needed any more.
+        tokenizer: the dataset's.
+        asked_of_model: settings of the model that a person gave by name; none may ask for another shape.
+
+    Raises:
+        UsageError: there is no such folder; or its tokens are not the dataset's; or another shape was asked for.
+        TaleError: a file of the folder is damaged.
+    """
+    if not settings.run.start_from:
+        return replace(settings, run=replace(settings.run, start_digest=""))
+    if begun and begun.run.start_from == settings.run.start_from:
+        settings = _with_shape(settings, begun.model, begun.run.start_digest)
+    else:
+        settings = _with_start(settings, tokenizer)
+    _refuse_another_shape(settings.model, asked_of_model, settings.run.start_from)
+    return settings
+
+
+def _with_start(settings: TrainConfig, tokenizer: Tokenizer) -> TrainConfig:
     """These settings with the model's shape, and the digest, of the weights that `run.start_from` names.
 
     Raises:
@@ -35,16 +62,16 @@ def with_start(settings: TrainConfig, tokenizer: Tokenizer) -> TrainConfig:
             f"the dataset was prepared with other tokens than those of {settings.run.start_from};"
             f" prepare it again with --tokenizer {settings.run.start_from}"
         )
-    return with_shape_of(settings, shape, weights_digest(folder))
+    return _with_shape(settings, shape, weights_digest(folder))
 
 
-def with_shape_of(settings: TrainConfig, shape: ModelConfig, digest: str) -> TrainConfig:
+def _with_shape(settings: TrainConfig, shape: ModelConfig, digest: str) -> TrainConfig:
     """These settings with a shape, and the digest of the weights that have it."""
     free = {name: getattr(settings.model, name) for name in FREE}
     return replace(settings, model=replace(shape, **free), run=replace(settings.run, start_digest=digest))
 
 
-def refuse_another_shape(model: ModelConfig, asked: dict[str, object], start_from: str) -> None:
+def _refuse_another_shape(model: ModelConfig, asked: dict[str, Any], start_from: str) -> None:
     """See that no setting of the model asks for another shape than that of the weights that training begins with.
 
     Raises:
