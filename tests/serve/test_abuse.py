@@ -85,12 +85,23 @@ def test_a_page_of_another_site_is_refused(server, origin: str, method: str):
     assert not [name for name in headers if name.lower().startswith("access-control")]
 
 
-@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
+@pytest.mark.parametrize("path", ["/", "/health", "/app.js"])
+def test_what_can_be_read_can_be_asked_for_without_its_content(server, path: str):
+    read, asked_for = asked(server.url, "GET", path), asked(server.url, "HEAD", path)
+    assert asked_for[0] == read[0] == 200 and asked_for[2] == b"" != read[2]
+    assert asked_for[1]["content-length"] == str(len(read[2]))
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
 @pytest.mark.parametrize("path", ["/", "/health", "/v1/completions"])
 def test_other_methods_are_refused_in_openais_form(server, method: str, path: str):
     status, _, content = asked(server.url, method, path)
     assert status == 405
-    assert method == "HEAD" or json.loads(content)["error"]["type"] == "invalid_request_error"
+    assert json.loads(content)["error"]["type"] == "invalid_request_error"
+
+
+def test_a_story_cannot_be_asked_for_without_its_content(server):
+    assert asked(server.url, "HEAD", "/v1/completions")[0] == 405
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ from tinytale.serve.telling import tell
 MOST_LOOKS = 8
 """Texts that may be looked into or wait for it; one at a time is."""
 
+READ = ["GET", "HEAD"]
+"""What a proxy or a monitor may ask with for what lies there to be read."""
+
 PAGE = {path.name: path for path in WEB.iterdir() if path.suffix in (".html", ".js", ".css", ".svg")}
 """The files of the page; no other file is ever served."""
 
@@ -51,7 +54,7 @@ def make_app(models: dict[str, Served]) -> FastAPI:
     async def failed(request: Request, error: Exception) -> Response:
         return JSONResponse(error_body(f"the server has failed: {type(error).__name__}", "server_error"), 500)
 
-    @app.get("/health")
+    @app.api_route("/health", methods=READ)
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -96,8 +99,8 @@ def make_app(models: dict[str, Served]) -> FastAPI:
 
     app.include_router(page_routes(named))
 
-    @app.get("/")
-    @app.get("/{name}")
+    @app.api_route("/", methods=READ)
+    @app.api_route("/{name}", methods=READ)
     async def page(name: str = "index.html") -> Response:
         if name not in PAGE:
             raise HTTPException(404, "there is nothing of that name")
