@@ -11,7 +11,7 @@ from tinytale.data.tokenizer import Tokenizer, load_tokenizer
 from tinytale.errors import TaleError, UsageError
 from tinytale.evaluation.perplexity import nats_from_story_starts
 from tinytale.generation.beam import beam_search
-from tinytale.generation.choosing import Precision, decoder_for
+from tinytale.generation.choosing import Precision, choice_for, decoder_for
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Choice, Decoding, sample_seed
 from tinytale.generation.stories import Story, TokenRecord, opened, stream_story, tell_stories
@@ -133,7 +133,7 @@ class Storyteller:
                 " 1 of each"
             )
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        choices: list[Choice] = [decoding.choice()] * (samples * len(prompts))
+        choices: list[Choice] = [choice_for(decoding)] * (samples * len(prompts))
         if beams is not None:
             if samples > 1 or repetition_penalty != 1:
                 raise UsageError(
@@ -195,7 +195,9 @@ class Storyteller:
             raise UsageError(f"max-new-tokens is {max_new_tokens}; expected at least 1")
         stops = [stop] if isinstance(stop, str) else stop
         seeded = sample_seed(seed, sample)
-        return stream_story(self.decoder(1), self.tokenizer, prompt, decoding.choice(), seeded, max_new_tokens, stops)
+        return stream_story(
+            self.decoder(1), self.tokenizer, prompt, choice_for(decoding), seeded, max_new_tokens, stops
+        )
 
     def score(self, text: str) -> StoryScore:
         """How surprising a text is, as a story from its start: opened by an end-of-text, closed by one that counts.

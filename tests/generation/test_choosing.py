@@ -3,7 +3,8 @@ import torch
 
 from tinytale.errors import UsageError
 from tinytale.generation import choosing
-from tinytale.generation.choosing import decoder_for
+from tinytale.generation.choosing import choice_for, decoder_for
+from tinytale.generation.decoding import Decoding
 from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.native.build import compiler
 from tinytale.native.decoder import NativeDecoder
@@ -37,3 +38,27 @@ def test_elsewhere_torch_tells_in_its_own_precision(lively):
     with pytest.raises(UsageError, match="precision int8 is for the CPU, and the model is on meta"):
         decoder_for(model, 1, "int8")
     assert torch.device("meta") == model.device
+
+
+@pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
+def test_on_a_cpu_tokens_are_drawn_natively_and_greedy_ones_are_not(monkeypatch: pytest.MonkeyPatch):
+    drawn = []
+    monkeypatch.setattr(
+        choosing.native_draw, "draw", lambda logits_V, *settings: drawn.append((logits_V, settings)) or 3
+    )
+    logits_V, generator = torch.tensor([2.0, 1.0, 0.0, -1.0]), torch.Generator()
+    assert choice_for(Decoding(greedy=True))(logits_V, [], generator) == 0 and not drawn
+    choose = choice_for(Decoding(temperature=0.5, top_k=3, top_p=0.9, min_p=0.1, repetition_penalty=2.0))
+    assert choose(logits_V, [0], generator) == 3
+    [(penalised_V, settings)] = drawn
+    assert penalised_V.tolist() == [1.0, 1.0, 0.0, -1.0] and settings == (generator, 0.5, 3, 0.9, 0.1)
+
+
+def test_where_there_is_no_native_draw_the_samplers_choose(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(choosing.native_draw, "available", lambda: False)
+    assert choice_for(Decoding(top_k=1))(torch.tensor([0.0, 2.0]), [], torch.Generator()) == 1
+
+
+def test_a_setting_out_of_its_range_is_refused_either_way():
+    with pytest.raises(UsageError, match="top-p is 2"):
+        choice_for(Decoding(top_p=2.0))

@@ -3,11 +3,14 @@
 Chi-square tests with fixed seeds; V is the vocabulary.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
-from tinytale.generation.decoding import Decoding, sample_seed
+from tinytale.generation.choosing import choice_for
+from tinytale.generation.decoding import Choice, Decoding, sample_seed
 
 DRAWS = 1500
 LEAST_P = 1e-4
@@ -71,16 +74,17 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.parametrize("choice", [Decoding.choice, choice_for], ids=["reference", "fastest"])
 @pytest.mark.parametrize("logits", LOGITS)
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_draws_follow_the_plain_rendering(settings: dict, logits: str):
+def test_draws_follow_the_plain_rendering(settings: dict, logits: str, choice: Callable[[Decoding], Choice]):
     logits_V = np.array(LOGITS[logits])
     for name, plain in PLAIN.items():
         if name in settings:
             logits_V = plain(logits_V, settings[name])
     expected_V = DRAWS * softmax(logits_V)
 
-    choose, generator, given_V = Decoding(**settings).choice(), sample_seed(0, 0), torch.tensor(LOGITS[logits])
+    choose, generator, given_V = choice(Decoding(**settings)), sample_seed(0, 0), torch.tensor(LOGITS[logits])
     counts_V = np.bincount([choose(given_V, TEXT, generator) for _ in range(DRAWS)], minlength=len(logits_V))
     possible = expected_V > 0
     assert not counts_V[~possible].any()

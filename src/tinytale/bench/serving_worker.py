@@ -13,6 +13,7 @@ from tinytale.bench.people import BEGINNINGS, Server, newcomers, seconds_a_token
 from tinytale.bench.pipe import Turn, serve
 from tinytale.bench.turns import Request
 from tinytale.errors import TaleError
+from tinytale.generation.choosing import choice_for
 from tinytale.generation.decoding import Choice, Decoding, sample_seed
 from tinytale.generation.many import generate_many
 from tinytale.generation.stories import opened
@@ -65,7 +66,7 @@ def by_decoder(request: ServingRequest) -> tuple[dict[str, Any], Turn]:
     prompts = [opened(teller.tokenizer, BEGINNINGS[number % len(BEGINNINGS)]) for number in numbers]
 
     def choice(temperature: float) -> Choice:
-        return Decoding(greedy=temperature == 0, temperature=temperature or 1.0).choice()
+        return choice_for(Decoding(greedy=temperature == 0, temperature=temperature or 1.0))
 
     def tell(temperature: float, choose: Choice | None = None, ended: Callable[[int], None] = lambda _: None) -> list:
         seeds = [sample_seed(number, 0) for number in numbers]

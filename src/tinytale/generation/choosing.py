@@ -1,13 +1,24 @@
-"""Which decoder tells the stories of a model: our native one on a CPU where it can be had, else torch's."""
+"""What tells the stories of a model and draws their tokens: our native code on a CPU where it can be had, else torch.
 
+Letters of shapes: V vocabulary.
+"""
+
+from collections.abc import Sequence
 from functools import cache
 from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from tinytale.console import console
 from tinytale.errors import UsageError
 from tinytale.generation.decoder import Decoder
+from tinytale.generation.decoding import Choice, Decoding
+from tinytale.generation.sampling import repetition_penalty
 from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.model.gpt2 import GPT2
+from tinytale.native import draw as native_draw
 from tinytale.native.decoder import NativeDecoder, why_not
 
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
@@ -30,6 +41,29 @@ def decoder_for(model: GPT2, slots: int, precision: Precision = "auto") -> Decod
         _tell(reason)
         return TorchDecoder(model, slots)
     return NativeDecoder(model, slots, "int8" if precision == "auto" else precision)
+
+
+def choice_for(decoding: Decoding) -> Choice:
+    """`decoding.choice()`, up to rounding, but one that draws from logits on the CPU in one call of native code.
+
+    Raises:
+        UsageError: a setting out of its range.
+    """
+    reference = decoding.choice()
+    if decoding.greedy or not native_draw.available():
+        return reference
+    penalise = repetition_penalty(decoding.repetition_penalty)
+
+    def choose(logits_V: Float[Tensor, " V"], tokens: Sequence[int], generator: torch.Generator) -> int:
+        if not logits_V.is_cpu:
+            return reference(logits_V, tokens, generator)
+        if decoding.repetition_penalty != 1:
+            logits_V = penalise(logits_V, tokens)
+        return native_draw.draw(
+            logits_V, generator, decoding.temperature, decoding.top_k, decoding.top_p, decoding.min_p
+        )
+
+    return choose
 
 
 @cache

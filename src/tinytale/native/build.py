@@ -25,11 +25,12 @@ def compiler() -> str | None:
     return next((found for found in map(shutil.which, [named] if named else USUAL) if found), None)
 
 
-def library(source: Path, choices: Sequence[Sequence[str]]) -> ctypes.CDLL:
+def library(source: Path, choices: Sequence[Sequence[str]], holds_interpreter: bool = False) -> ctypes.CDLL:
     """The library built from `source`, with the first of these choices of flags that the compiler takes.
 
     It is named by a hash of the source, the headers beside it and the flags, so that a new version never meets an old
-    library.
+    library. Other threads run while it computes, unless it `holds_interpreter`: for calls of a few microseconds, after
+    which to get the interpreter back would take longer.
 
     Raises:
         UnavailableError: no compiler, or it fails; or the library cannot be written or loaded.
@@ -40,7 +41,7 @@ def library(source: Path, choices: Sequence[Sequence[str]]) -> ctypes.CDLL:
         path = cache_folder() / f"{source.stem}-{digest[:16]}.so"
         if not path.is_file():
             _compile(source, choices, path)
-        return ctypes.CDLL(str(path))
+        return (ctypes.PyDLL if holds_interpreter else ctypes.CDLL)(str(path))
     except (OSError, RuntimeError) as error:  # a RuntimeError where there is no home to keep it in
         raise UnavailableError(f"{source.name} cannot be built or loaded: {error}") from error
 

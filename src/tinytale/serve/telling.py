@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from tinytale.errors import TaleError
+from tinytale.generation.choosing import choice_for
 from tinytale.generation.decoding import Decoding, sample_seed
 from tinytale.generation.stories import Writer
 from tinytale.serve.answers import Answer, Telling
@@ -49,7 +50,7 @@ def jobs_of(asked: CompletionRequest | ChatRequest, model: Served, tokens: list[
     return [
         Job(
             prompt=tokens,
-            writer=Writer(decoding.choice(), model.tokenizer, asked.stops, asked.alternatives),
+            writer=Writer(choice_for(decoding), model.tokenizer, asked.stops, asked.alternatives),
             generator=sample_seed(seed, index),
             max_new_tokens=wanted,
         )
