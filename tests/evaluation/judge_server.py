@@ -26,7 +26,7 @@ class JudgeServer:
         faults: answers that are given first, one a question, in place of the model's.
         stalls: how many of the next questions are not answered before the server ends.
         drips: how many of the next answers come letter by letter, and never end.
-        only_plain: refuse every option beside model and messages, as some models do.
+        takes: the options beside model and messages that it does not refuse; some models take none.
         models: the names that it lists; None if it keeps no list.
         token: the key that it wants, if any.
     """
@@ -35,7 +35,7 @@ class JudgeServer:
         self.say: Callable[[str], str] = grade_by_length
         self.faults: list[Fault] = []
         self.stalls = self.drips = 0
-        self.only_plain = False
+        self.takes = {"temperature", "response_format"}
         self.models: list[str] | None = ["stand-in"]
         self.token: str | None = None
         self.questions: list[dict[str, Any]] = []
@@ -120,8 +120,8 @@ class Handler(BaseHTTPRequestHandler):
             return None
         if fault:
             return self.send(*fault)
-        if self.judge.only_plain and set(question) > {"model", "messages"}:
-            return self.answer(400, {"error": {"message": "unsupported value: temperature"}})
+        if refused := set(question) - {"model", "messages"} - self.judge.takes:
+            return self.answer(400, {"error": {"message": f"unsupported: {min(refused)}"}})
         message = {"role": "assistant", "content": self.judge.say(story_of(question))}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         answer = {"id": "1", "object": "chat.completion", "created": 0, "model": question["model"], "choices": [choice]}

@@ -146,7 +146,7 @@ def test_grades_are_kept_by_text_server_and_model_without_the_text(tmp_path: Pat
     path = tmp_path / "new" / "judged.jsonl"
     book, grades = GradeBook(path, "http://a/v1", "m"), dict.fromkeys(CRITERIA, 5.0)
     assert book["Once."] is None
-    book.write("Once.", grades)
+    book.write("Once.", grades, ["temperature"])
     assert "Once" not in path.read_text() and "http" not in path.read_text()
     assert GradeBook(path, "http://a/v1", "m")["Once."] == grades
     assert GradeBook(path, "http://b/v1", "m")["Once."] is None
@@ -160,9 +160,9 @@ DAMAGED = ['{"text": "ab', '{"text": 1}', "[]", '{"text": "ab", "grades": {"plot
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_a_line_that_was_cut_short_costs_nothing_but_itself(tmp_path: Path, damage: str):
     path, grades = tmp_path / "judged.jsonl", dict.fromkeys(CRITERIA, 5.0)
-    GradeBook(path, "u", "m").write("one", grades)
+    GradeBook(path, "u", "m").write("one", grades, [])
     path.write_text(path.read_text() + damage)
-    GradeBook(path, "u", "m").write("two", grades)
+    GradeBook(path, "u", "m").write("two", grades, [])
     book = GradeBook(path, "u", "m")
     assert (book["one"], book["two"]) == (grades, grades)
 
@@ -170,7 +170,7 @@ def test_a_line_that_was_cut_short_costs_nothing_but_itself(tmp_path: Path, dama
 def test_a_disk_that_refuses_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TaleError, match=r"judged\.jsonl"):
-        GradeBook(tmp_path / "file" / "judged.jsonl", "u", "m").write("one", dict.fromkeys(CRITERIA, 5.0))
+        GradeBook(tmp_path / "file" / "judged.jsonl", "u", "m").write("one", dict.fromkeys(CRITERIA, 5.0), [])
 
 
 def test_real_stories_are_of_the_split_and_cut_alike(dataset: Path):
@@ -185,3 +185,17 @@ def test_real_stories_are_of_the_split_and_cut_alike(dataset: Path):
     assert chosen != real_stories(stream, tokenizer, SampleSettings(stories=3, max_new_tokens=40, seed=1))
     everything = real_stories(stream, tokenizer, SampleSettings(stories=10_000, max_new_tokens=10_000))
     assert sorted(everything) == sorted(stories)
+
+
+def test_the_result_says_what_the_judge_was_asked_with_also_when_it_goes_on(judge_server, tmp_path: Path):
+    judge_server.takes = {"response_format"}
+    result = grade(judge_server, tmp_path)
+    assert result["asked_with"] == ["response_format"]
+    assert "took no temperature of 0" in str(judge_table(result).caption)
+    judge_server.questions.clear()
+    assert grade(judge_server, tmp_path) == result and not judge_server.questions
+    judge_server.takes.add("temperature")
+    exact = grade(judge_server, tmp_path / "other")
+    assert exact["asked_with"] == ["response_format", "temperature"] and "took no" not in str(
+        judge_table(exact).caption
+    )

@@ -20,7 +20,7 @@ def settings(server: Any, **changes: Any) -> JudgeSettings:
 
 def ask(server: Any, texts: list[str], **changes: Any) -> dict[str, Grades | str]:
     heard: dict[str, Grades | str] = {}
-    ask_all(settings(server, **changes), "stand-in", texts, heard.__setitem__)
+    ask_all(settings(server, **changes), "stand-in", texts, lambda text, answer, _: heard.update({text: answer}))
     return heard
 
 
@@ -108,11 +108,13 @@ def test_a_reply_that_drips_is_not_waited_for_for_ever(judge_server):
     assert heard == {"a": "timed out", "b": same(1) | {"plot": 0}}
 
 
-def test_a_model_that_takes_no_options_is_asked_without(judge_server):
-    judge_server.only_plain = True
-    heard = ask(judge_server, ["a", "b", "c"], at_once=1)
-    assert all(isinstance(answer, dict) for answer in heard.values())
-    assert [set(question) > {"model", "messages"} for question in judge_server.questions] == [True, *[False] * 3]
+@pytest.mark.parametrize("takes", [{"temperature"}, {"response_format"}, set()], ids=str)
+def test_a_model_that_refuses_an_option_is_asked_without_that_one(judge_server, takes: set[str]):
+    judge_server.takes, told = takes, []
+    ask_all(settings(judge_server, at_once=1), "stand-in", "abc", lambda *heard: told.append(heard))
+    assert all(isinstance(answer, dict) and options == sorted(takes) for _, answer, options in told)
+    asked = [set(question) - {"model", "messages"} for question in judge_server.questions]
+    assert len(told) == 3 and asked[-3:] == [takes] * 3 and takes not in asked[:-3]
 
 
 def test_no_more_questions_are_under_way_than_allowed(judge_server):

@@ -52,3 +52,12 @@ def test_where_nothing_is_to_be_kept_there_is_no_share(lexicon: Lexicon):
     assert tuple(figures) == MEASURES
     assert figures["names_kept"] == figures["english_pronouns_kept"] == {"own": None, "shuffled": None}
     assert figures["objects_kept"]["shuffled"] is None  # there is no other prompt
+
+
+def test_the_shuffled_prompts_are_never_the_own_one_told_again(lexicon: Lexicon):
+    """As of a model that is asked three times for each prompt, and always stays with it."""
+    once, thrice = relevance(PROMPTS[:2], STAYS[:2], lexicon), relevance(PROMPTS[:2] * 3, STAYS[:2] * 3, lexicon)
+    for measure, figures in once.items():
+        for prompts, figure in figures.items():
+            assert thrice[measure][prompts]["value"] == pytest.approx(figure["value"]), measure
+            assert thrice[measure][prompts]["interval_95"] == pytest.approx(figure["interval_95"]), measure

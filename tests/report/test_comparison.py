@@ -167,6 +167,15 @@ def test_measures_are_broken_into_tables_that_fit(tmp_path: Path):
     assert "10.00% (-90.00 to 110.00)" not in measured and "10% (-90 to 110)" in measured
 
 
+def test_figures_of_other_amounts_of_text_are_not_to_be_held_beside_one_another(two: tuple[Path, Path]):
+    for run, words in zip(two, (900, 1200), strict=True):
+        stories = {"equal_size": {"stories": 8, "words": words}, "diversity": {"samples": {"distinct_2": figure(0.5)}}}
+        save_results(run / "evaluation", result_of(0.5, quality={"stories": stories}))
+    text = " ".join(shown(compare(*two)).split())
+    assert "which differs here (one: 8 stories, 900 words; two: 8 stories, 1,200 words)" in text
+    assert "which differs" not in shown(compare(two[0]))
+
+
 def test_names_are_as_short_as_tells_them_apart(tmp_path: Path):
     folders = [tmp_path / place / "small" for place in ("runs", "weights")]
     assert distinct_names(folders) == ["runs/small", "weights/small"]

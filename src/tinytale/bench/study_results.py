@@ -10,6 +10,7 @@ from tinytale.bench.study import Study, StudyRun, runs_of
 from tinytale.console import figures_table
 from tinytale.data.shards import Manifest
 from tinytale.errors import TaleError
+from tinytale.evaluation.intervals import ends_text
 from tinytale.model.folder import read_config
 from tinytale.model.gpt2 import GPT2
 from tinytale.training.metrics import read_metrics
@@ -73,13 +74,12 @@ def study_table(result: dict[str, Any]) -> Table:
     )
     for run in result["runs"]:
         score = run["dev"]["views"]["stories"]
-        low, high = score["interval_95"]
         table.add_row(
             run["variation"],
             str(run["seed"]),
             f"{run['parameters']:,}",
             f"{run['tokens']:,}",
             f"{score['bits_per_byte']:.4f}",
-            f"{low:.4f}–{high:.4f}",
+            ends_text(score["interval_95"], ".4f"),
         )
     return table

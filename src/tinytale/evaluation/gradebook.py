@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tinytale.errors import TaleError
@@ -18,12 +19,14 @@ class GradeBook:
         self.path = path
         self._judge = (RUBRIC, url, model)
         self._grades: dict[str, Grades] = {}
+        self._options: dict[str, list[str]] = {}
         content = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         for line in content.split("\n"):
             try:
                 entry = json.loads(line)
                 if are_grades(entry["grades"]):
                     self._grades[entry["text"]] = {criterion: entry["grades"][criterion] for criterion in CRITERIA}
+                    self._options[entry["text"]] = [str(option) for option in entry.get("options", ())]
             except (ValueError, RecursionError, KeyError, TypeError):
                 continue
         self._new_line = "" if content.endswith("\n") or not content else "\n"
@@ -31,18 +34,25 @@ class GradeBook:
     def __getitem__(self, text: str) -> Grades | None:
         return self._grades.get(self._name(text))
 
-    def write(self, text: str, grades: Grades) -> None:
-        """Keep the grades of a text.
+    def asked_with(self, texts: Iterable[str]) -> list[str]:
+        """The options that every one of these texts was asked with, of those that have grades."""
+        options = [set(self._options[name]) for name in map(self._name, texts) if name in self._options]
+        return sorted(set.intersection(*options)) if options else []
+
+    def write(self, text: str, grades: Grades, options: Sequence[str]) -> None:
+        """Keep the grades of a text, and the names of the options that it was asked with.
 
         Raises:
             TaleError: the disk refuses.
         """
         name = self._name(text)
-        self._grades[name] = grades
+        self._grades[name], self._options[name] = grades, list(options)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8", newline="\n") as file:
-                file.write(self._new_line + json.dumps({"text": name, "grades": grades}) + "\n")
+                file.write(
+                    self._new_line + json.dumps({"text": name, "grades": grades, "options": list(options)}) + "\n"
+                )
         except OSError as error:
             raise TaleError(f"cannot write {self.path}: {error.strerror}") from error
         self._new_line = ""

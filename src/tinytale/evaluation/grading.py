@@ -7,6 +7,7 @@ Shapes: S texts.
 import math
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rich.table import Table
 from tinytale.console import console, figures_table, progress_bar
 from tinytale.data.tokenizer import Tokenizer
 from tinytale.evaluation.gradebook import GradeBook
-from tinytale.evaluation.intervals import ratio_and_error
+from tinytale.evaluation.intervals import ends_text, interval, ratio_and_error
 from tinytale.evaluation.judge import JudgeSettings, ask_all
 from tinytale.evaluation.perplexity import story_bounds
 from tinytale.evaluation.rubric import CRITERIA, HIGHEST, RUBRIC_VERSION, Grades
@@ -65,11 +66,11 @@ def graded(
     with progress_bar("text") as bar:
         task = bar.add_task("asking the judge", total=len(texts), completed=len(texts) - len(left))
 
-        def heard(text: str, answer: Grades | str) -> None:
+        def heard(text: str, answer: Grades | str, options: Sequence[str]) -> None:
             if isinstance(answer, str):
                 reasons[text] = answer
             else:
-                book.write(text, answer)
+                book.write(text, answer, options)
             bar.advance(task)
 
         try:
@@ -81,6 +82,7 @@ def graded(
     return {
         "model": model,
         "rubric": RUBRIC_VERSION,
+        "asked_with": book.asked_with(texts),
         "settings": asdict(settings),
         **{kind: _summary(marks[kind], Counter(map(reasons.get, stories))) for kind, stories in kinds.items()},
         "difference": {
@@ -105,7 +107,8 @@ def _summary(marks_S: list[Grades], reasons: Counter) -> dict[str, Any]:
     grades = {}
     for criterion in CRITERIA:
         mean, error = _mean_and_error(_column(marks_S, criterion))
-        grades[criterion] = {"mean": mean, "interval_95": _interval(mean, error, 0.0, float(HIGHEST))}
+        ends = None if mean is None else interval(mean, error, 0.0, float(HIGHEST))
+        grades[criterion] = {"mean": mean, "interval_95": ends}
     return {"graded": len(marks_S), "ungraded": dict(sorted(reasons.items())), "grades": grades}
 
 
@@ -114,22 +117,13 @@ def _difference(samples_S: np.ndarray, control_S: np.ndarray) -> dict[str, Any]:
     (ours, our_error), (theirs, their_error) = _mean_and_error(samples_S), _mean_and_error(control_S)
     if ours is None or theirs is None:
         return {"mean": None, "interval_95": None}
-    error = None if our_error is None or their_error is None else math.hypot(our_error, their_error)
-    return {"mean": ours - theirs, "interval_95": _interval(ours - theirs, error, -float(HIGHEST), float(HIGHEST))}
+    error = math.hypot(our_error, their_error)
+    return {"mean": ours - theirs, "interval_95": interval(ours - theirs, error, -float(HIGHEST), float(HIGHEST))}
 
 
-def _mean_and_error(grades_S: np.ndarray) -> tuple[float | None, float | None]:
-    """No mean of nothing, and no error of a single text."""
-    if not len(grades_S):
-        return None, None
-    mean, error = ratio_and_error(grades_S, np.ones(len(grades_S)))
-    return mean, error if len(grades_S) > 1 else None
-
-
-def _interval(mean: float | None, error: float | None, lowest: float, highest: float) -> tuple[float, float] | None:
-    if mean is None or error is None:
-        return None
-    return max(lowest, mean - 1.96 * error), min(highest, mean + 1.96 * error)
+def _mean_and_error(grades_S: np.ndarray) -> tuple[float | None, float]:
+    """No mean of nothing."""
+    return ratio_and_error(grades_S, np.ones(len(grades_S))) if len(grades_S) else (None, math.nan)
 
 
 def judge_table(result: dict[str, Any]) -> Table:
@@ -151,8 +145,12 @@ def judge_table(result: dict[str, Any]) -> Table:
 
 
 def _warning(result: dict[str, Any]) -> str:
-    same = ", ".join(result["undiscerning"])
-    return f"\nThis judge tells nothing about {same}: every text has the same grade." if same else ""
+    said, same = "", ", ".join(result["undiscerning"])
+    if "temperature" not in result["asked_with"]:
+        said += "\nThis judge took no temperature of 0, so asked again it may say something else."
+    if same:
+        said += f"\nThis judge tells nothing about {same}: every text has the same grade."
+    return said
 
 
 def _cell(figures: dict[str, Any], form: str) -> str:
@@ -161,5 +159,4 @@ def _cell(figures: dict[str, Any], form: str) -> str:
     mean = f"{figures['mean']:{form}}"
     if figures["interval_95"] is None:
         return mean
-    low, high = figures["interval_95"]
-    return f"{mean} ({low:{form}} to {high:{form}})"
+    return f"{mean} ({ends_text(figures['interval_95'], form, ' to ')})"

@@ -6,7 +6,7 @@ this file repeats one whose answer makes no sense. Nothing is sent but the quest
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,11 +25,12 @@ KEY = "OPENAI_API_KEY"
 GIVE_UP = 20
 """Texts without grades in a row, after which the judge is not asked any more."""
 
-EXACT: dict[str, Any] = {
-    "temperature": 0,
-    "response_format": {"type": "json_schema", "json_schema": {"name": "grades", "strict": True, "schema": SCHEMA}},
+TEMPERATURE: dict[str, Any] = {"temperature": 0}
+FORM: dict[str, Any] = {
+    "response_format": {"type": "json_schema", "json_schema": {"name": "grades", "strict": True, "schema": SCHEMA}}
 }
-"""Asked of every server; one that refuses it is asked without."""
+OPTIONS = (TEMPERATURE | FORM, TEMPERATURE, FORM, {})
+"""What a server is asked with; one that refuses the first is asked with the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +68,12 @@ def find_model(settings: JudgeSettings) -> str:
 
 
 def ask_all(
-    settings: JudgeSettings, model: str, texts: Iterable[str], heard: Callable[[str, Grades | str], None]
+    settings: JudgeSettings, model: str, texts: Iterable[str], heard: Callable[[str, Grades | str, Sequence[str]], None]
 ) -> None:
-    """Ask for the grades of each text; `heard` gets the text, and its grades or why there are none, as they come.
+    """Ask for the grades of each text.
+
+    `heard` gets the text, its grades or why there are none, and the names of the options that the server was asked
+    with, as they come.
 
     Raises:
         TaleError: the judge refuses to be asked, or has given no grades for many texts in a row.
@@ -97,7 +101,7 @@ async def _find_model(settings: JudgeSettings) -> str:
 
 
 async def _ask_all(
-    settings: JudgeSettings, model: str, texts: Iterable[str], heard: Callable[[str, Grades | str], None]
+    settings: JudgeSettings, model: str, texts: Iterable[str], heard: Callable[[str, Grades | str, Sequence[str]], None]
 ) -> None:
     waiting, in_a_row = iter(texts), 0
 
@@ -108,7 +112,7 @@ async def _ask_all(
                 answer, in_a_row = await judge.grades(text), 0
             except UngradedError as error:
                 answer, in_a_row = str(error), in_a_row + 1
-            heard(text, answer)
+            heard(text, answer, sorted(judge.options))
             if in_a_row >= GIVE_UP:
                 raise TaleError(
                     f"the judge at {settings.url} gave no grades for {GIVE_UP} texts in a row (the last: {answer});"
@@ -131,7 +135,8 @@ class Judge:
 
     def __init__(self, client: "AsyncOpenAI", model: str, settings: JudgeSettings):
         self._client, self._model, self._settings = client, model, settings
-        self._options = EXACT
+        self.options = OPTIONS[0]
+        """What the server has not refused so far."""
 
     async def grades(self, text: str) -> Grades:
         """The grades of a text.
@@ -164,12 +169,7 @@ class Judge:
             return await self._client.chat.completions.create(model=self._model, messages=messages, **options)
 
         try:
-            try:
-                answer = await ask(**self._options)
-            except (openai.BadRequestError, openai.UnprocessableEntityError):
-                if not self._options:
-                    raise
-                answer, self._options = await ask(), {}
+            answer = await self._ask_with_what_is_taken(ask)
         except openai.OpenAIError as error:
             if refusal := _refusal(error, self._settings.url):
                 raise refusal from error
@@ -181,6 +181,20 @@ class Judge:
         except (AttributeError, IndexError, TypeError):
             return ""
         return reply if isinstance(reply, str) else ""
+
+    async def _ask_with_what_is_taken(self, ask: Callable[..., Awaitable[Any]]) -> Any:
+        import openai
+
+        for options in OPTIONS[OPTIONS.index(self.options) :]:
+            try:
+                answer = await ask(**options)
+            except (openai.BadRequestError, openai.UnprocessableEntityError):
+                if not options:
+                    raise
+            else:
+                self.options = options
+                return answer
+        raise AssertionError("the last attempt returns or raises")
 
 
 @asynccontextmanager

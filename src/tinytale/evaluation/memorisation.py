@@ -14,7 +14,7 @@ from tinytale.console import figures_table, progress_bar
 from tinytale.data.near_duplicates import NearDuplicates, shingles
 from tinytale.data.sequences import Unit, WordNumbers, words_of
 from tinytale.data.stored import StoredStories
-from tinytale.evaluation.intervals import ratio_and_error, share
+from tinytale.evaluation.intervals import ends_text, interval, ratio_and_error, share
 from tinytale.evaluation.samples import Samples
 from tinytale.evaluation.word_runs import WordRuns
 
@@ -68,7 +68,7 @@ def share_in_train(runs_S: list[Int64[np.ndarray, " _"]]) -> dict[str, Any]:
         "in_train": {str(length): _sequences_in_train(runs_S, length) for length in LENGTHS},
         "longest_run": {
             "mean": mean,
-            "interval_95": (max(0.0, mean - 1.96 * error), mean + 1.96 * error),
+            "interval_95": interval(mean, error, 0.0),
             "median": float(np.median(longest_S)),
             "longest": int(longest_S.max()),
         },
@@ -82,13 +82,12 @@ def _sequences_in_train(runs_S: list[Int64[np.ndarray, " _"]], length: int) -> d
     found_S = np.array([np.count_nonzero(runs_N >= length) for runs_N in runs_S])
     if not sequences_S.any():
         return {"sequences": 0, "found": 0, "share": None, "interval_95": None}
-    share, error = ratio_and_error(found_S, sequences_S)
-    interval = (max(0.0, share - 1.96 * error), min(1.0, share + 1.96 * error))
+    of_all = share(found_S.tolist(), sequences_S.tolist()) or {}
     return {
         "sequences": int(sequences_S.sum()),
         "found": int(found_S.sum()),
-        "share": share,
-        "interval_95": interval,
+        "share": of_all["value"],
+        "interval_95": of_all["interval_95"],
     }
 
 
@@ -136,5 +135,4 @@ def memorisation_table(result: dict[str, Any]) -> Table:
 
 
 def _with_interval(figures: dict[str, Any], key: str, form: str) -> str:
-    low, high = figures["interval_95"]
-    return f"{figures[key]:{form}} ({low:{form}}–{high:{form}})"
+    return f"{figures[key]:{form}} ({ends_text(figures['interval_95'], form)})"

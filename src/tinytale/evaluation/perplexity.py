@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from tinytale.errors import TaleError
-from tinytale.evaluation.intervals import ratio_and_error
+from tinytale.evaluation.intervals import Interval, interval, ratio_and_error
 from tinytale.model.gpt2 import GPT2
 from tinytale.training.loss import token_nats, windows
 
@@ -115,8 +115,8 @@ class Score:
     """exp(loss)."""
     bits_per_byte: float
     """Nats / (ln 2 x UTF-8 bytes of the stories): comparable whatever the tokenizer."""
-    interval_95: tuple[float, float]
-    """95% interval of the bits per byte over stories."""
+    interval_95: Interval | None
+    """95% interval of the bits per byte over stories; None of one story."""
 
 
 def summarise(nats_N: np.ndarray, bounds: np.ndarray, byte_lengths_N: np.ndarray) -> Score:
@@ -131,5 +131,5 @@ def summarise(nats_N: np.ndarray, bounds: np.ndarray, byte_lengths_N: np.ndarray
     bytes_S = np.add.reduceat(byte_lengths_N, bounds[:-1] + 1)
     ratio, error = ratio_and_error(nats_S, bytes_S)
     loss = float(nats_S.sum() / (len(nats_N) - 1))
-    low, high = (ratio - 1.96 * error) / math.log(2), (ratio + 1.96 * error) / math.log(2)
-    return Score(loss, math.exp(loss), ratio / math.log(2), (low, high))
+    bits, error = ratio / math.log(2), error / math.log(2)
+    return Score(loss, math.exp(loss), bits, interval(bits, error))

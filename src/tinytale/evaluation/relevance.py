@@ -1,7 +1,7 @@
 """Whether a continuation stays with its prompt: with its names, with what it is about, with the hero's pronoun.
 
 Every figure stands beside the same with the prompts shuffled: how far the continuations go with the prompts of others,
-every other one. A model that ignores its prompt gets the same from both.
+every other one. A model that ignores its prompt gets the same from both. Several continuations may share a prompt.
 """
 
 from collections.abc import Sequence
@@ -40,15 +40,14 @@ def relevance(prompts: Sequence[str], continuations: Sequence[str], lexicon: Lex
     english_pronouns_kept: where the prompt speaks of he alone or she alone, the share of the same among the
         continuation's.
     """
-    asked = [_features(prompt, lexicon) for prompt in prompts]
+    asked = {prompt: _features(prompt, lexicon) for prompt in prompts}
     told = [_features(continuation, lexicon) for continuation in continuations]
     figures = {}
     for place, measure in enumerate(MEASURES):
-        counts = [[_kept(prompt, continuation)[place] for prompt in asked] for continuation in told]
-        own = [row[number] for number, row in enumerate(counts)]
-        others = [row[:number] + row[number + 1 :] for number, row in enumerate(counts)]
-        shuffled = [(sum(kept for kept, _ in row), sum(of for _, of in row)) for row in others]
-        figures[measure] = {"own": _share(own), "shuffled": _share(shuffled)}
+        counts = [{prompt: _kept(asked[prompt], one)[place] for prompt in asked} for one in told]
+        own = [row.pop(prompt) for row, prompt in zip(counts, prompts, strict=True)]
+        shuffled = [(sum(kept for kept, _ in row.values()), sum(of for _, of in row.values())) for row in counts]
+        figures[measure] = {"own": _share(own, prompts), "shuffled": _share(shuffled, prompts)}
     return figures
 
 
@@ -72,5 +71,5 @@ def _kept(prompt: _Features, continuation: _Features) -> tuple[tuple[int, int], 
     )
 
 
-def _share(counts: Sequence[tuple[int, int]]) -> dict[str, Any] | None:
-    return share([kept for kept, _ in counts], [of for _, of in counts])
+def _share(counts: Sequence[tuple[int, int]], prompts: Sequence[str]) -> dict[str, Any] | None:
+    return share([kept for kept, _ in counts], [of for _, of in counts], prompts)

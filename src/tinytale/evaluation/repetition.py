@@ -13,15 +13,21 @@ LOOP_WORDS = 4
 """A loop says at least so many words again."""
 
 
-def repetition(stories: Sequence[Sequence[str]], equal: Sequence[Sequence[str]]) -> dict[str, Any]:
+def repetition(
+    stories: Sequence[Sequence[str]], equal: Sequence[Sequence[str]], prompts: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Of stories as words: rep-1 to rep-4, each the mean over stories, and the share of stories with a loop.
 
     A longer story repeats more: `equal` are the stories as long as those that they are compared with, for rep-n.
+    `prompts` is what the stories go on with, if anything.
     """
     figures: dict[str, Any] = {}
+    begun = prompts or range(len(equal))
     for length in LENGTHS:
-        figures[f"rep_{length}"] = share([repeated(story, length) for story in equal if len(story) >= length])
-    return {**figures, "loops": share([has_loop(story) for story in stories])}
+        long = [(story, prompt) for story, prompt in zip(equal, begun, strict=True) if len(story) >= length]
+        shares = [repeated(story, length) for story, _ in long]
+        figures[f"rep_{length}"] = share(shares, None, [prompt for _, prompt in long])
+    return {**figures, "loops": share([has_loop(story) for story in stories], None, prompts)}
 
 
 def repeated(words: Sequence[str], length: int) -> float:

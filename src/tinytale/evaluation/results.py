@@ -9,6 +9,7 @@ from rich.table import Table
 
 from tinytale.console import figures_table, progress_bar
 from tinytale.errors import TaleError
+from tinytale.evaluation.intervals import ends_text
 from tinytale.evaluation.perplexity import nats_from_story_starts, nats_in_windows, story_bounds, summarise
 from tinytale.evaluation.profile import profile
 from tinytale.evaluation.story_scores import StoryScores
@@ -101,12 +102,11 @@ def results_table(result: dict[str, Any]) -> Table:
         ("view", "loss", "perplexity", "bits per byte", "95% interval"),
     )
     for view, figures in result["views"].items():
-        low, high = figures["interval_95"]
         table.add_row(
             VIEWS[view],
             f"{figures['loss']:.4f}",
             f"{figures['perplexity']:.3f}",
             f"{figures['bits_per_byte']:.4f}",
-            f"{low:.4f}–{high:.4f}",
+            ends_text(figures["interval_95"], ".4f"),
         )
     return table

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from tinytale.errors import TaleError
-from tinytale.evaluation.intervals import ratio_and_error
+from tinytale.evaluation.intervals import Interval, interval, ratio_and_error
 from tinytale.files import write_bytes
 
 
@@ -36,7 +36,8 @@ class Difference(NamedTuple):
     """How many more bits per byte one model needs than another, with its 95% interval over stories."""
 
     bits_per_byte: float
-    interval_95: tuple[float, float]
+    interval_95: Interval | None
+    """None: of one story."""
 
 
 def paired_difference(ours: StoryScores, theirs: StoryScores) -> Difference | None:
@@ -48,8 +49,7 @@ def paired_difference(ours: StoryScores, theirs: StoryScores) -> Difference | No
     if not np.array_equal(ours.bytes_S, theirs.bytes_S):
         return None
     ratio, error = ratio_and_error(ours.nats_S - theirs.nats_S, ours.bytes_S)
-    low, high = (ratio - 1.96 * error) / math.log(2), (ratio + 1.96 * error) / math.log(2)
-    return Difference(ratio / math.log(2), (low, high))
+    return Difference(ratio / math.log(2), interval(ratio / math.log(2), error / math.log(2)))
 
 
 def story_scores_file(results: Path, split: str) -> Path:

@@ -87,10 +87,11 @@ def _about_stories(samples: list[Told], real: list[Told], unit: Unit, lexicon: L
             name: diversity(stories, unit, lambda count: bar.advance(task, count)) for name, stories in equal.items()
         }
     return {
+        "equal_size": {"stories": len(equal["real"]), "words": sum(map(len, equal["real"]))},
         "endings": {name: _endings(stories) for name, stories in both.items()},
         "repetition": {name: repetition(words[name], equal[name]) for name in both},
         "diversity": diverse,
-        "spelling": {name: spelling([told.whole_words() for told in both[name]], lexicon) for name in both},
+        "spelling": {name: spelling([told.whole_words(unit) for told in both[name]], lexicon) for name in both},
     }
 
 
@@ -103,12 +104,12 @@ def _about_completions(completions: Completions, unit: Unit, lexicon: Lexicon) -
         words = [words_of(text, unit) for text in texts]
         ways[way] = {
             "completions": len(told),
-            "endings": _endings(told),
-            "repetition": repetition(words, words),
+            "endings": _endings(told, prompts),
+            "repetition": repetition(words, words, prompts),
             "relevance": relevance(prompts, texts, lexicon),
         }
     return {"version": completions.version, "settings": asdict(completions.settings), "ways": ways}
 
 
-def _endings(told: Sequence[Told]) -> dict[str, Any]:
-    return endings([story.text for story in told], [story.ended for story in told])
+def _endings(told: Sequence[Told], prompts: Sequence[str] | None = None) -> dict[str, Any]:
+    return endings([story.text for story in told], [story.ended for story in told], prompts)

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from tinytale.console import figures_table
+from tinytale.evaluation.intervals import ends_text
 
 ENDINGS = (
     ("ended", "stories that end by themselves", ".1%"),
@@ -62,7 +63,7 @@ def prompts_table(result: dict[str, Any]) -> Table:
     }
     table = figures_table(
         f"completions of the project's own prompts, version {prompts['version']}",
-        "with 95% intervals over completions",
+        "with 95% intervals over prompts",
         ("measure", *(names[way] for way in ways)),
     )
     for family, rows in (("endings", ENDINGS), ("repetition", REPETITION)):
@@ -105,5 +106,4 @@ def _relevance_rows(columns: Sequence[dict[str, Any]]) -> list[list[str]]:
 def _cell(figure: dict[str, Any] | None, form: str) -> str:
     if figure is None:
         return "none"
-    low, high = figure["interval_95"]
-    return f"{figure['value']:{form}} ({low:{form}}–{high:{form}})"
+    return f"{figure['value']:{form}} ({ends_text(figure['interval_95'], form)})"

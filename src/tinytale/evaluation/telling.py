@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tinytale.console import progress_bar
+from tinytale.data.sequences import Unit
 from tinytale.data.tokenizer import Tokenizer
 from tinytale.generation.beam import beam_search
 from tinytale.generation.decoder import Decoder
@@ -20,9 +21,11 @@ class Told(NamedTuple):
     text: str
     ended: bool
 
-    def whole_words(self) -> str:
-        """The text, without the last word if the limit may have cut it."""
-        return self.text if self.ended else " ".join(self.text.split(" ")[:-1])
+    def whole_words(self, unit: Unit) -> str:
+        """The text, without the last word (or character) if the limit may have cut it."""
+        if self.ended:
+            return self.text
+        return self.text[:-1] if unit == "character" else " ".join(self.text.split(" ")[:-1])
 
 
 def cut(tokens: Sequence[int], limit: int, tokenizer: Tokenizer) -> Told:

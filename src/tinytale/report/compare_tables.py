@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from tinytale.evaluation.intervals import ends_text
 from tinytale.training.display import clock
 
 NOTHING = "–"
@@ -29,6 +30,8 @@ def compare_tables(compared: dict[str, Any], width: int) -> list[Group]:
         for number, table in enumerate(measures_tables(scored, names, width)):
             title = f"{_heading(scored)}: other measures{', continued' * bool(number)}"
             parts.append(Group(_bold(title), table))
+        if note := _unequal(scored):
+            parts.append(Group(Text(note, style="dim")))
     return parts
 
 
@@ -109,6 +112,18 @@ def _measured(figure: dict[str, Any] | None) -> str:
     return f"{scale * figure['value']:{form}}{sign} ({low:{form}} to {high:{form}})"
 
 
+def _unequal(scored: dict[str, Any]) -> str:
+    """A warning, if figures that depend on how much text there is are of different amounts."""
+    sizes = scored["equal_size"]
+    if len({tuple(size.values()) for size in sizes.values()}) < 2:
+        return ""
+    each = "; ".join(f"{name}: {size['stories']:,} stories, {size['words']:,} words" for name, size in sizes.items())
+    return (
+        "rep-n, distinct-n, compression and self-BLEU depend on how much text they are of, which differs here"
+        f" ({each}): hold each beside the real stories of its own column, not beside another model's."
+    )
+
+
 def _heading(scored: dict[str, Any]) -> str:
     split = "" if scored["split"] == "all" else f", {scored['split']}"
     return f"{Path(scored['data']).name}{split} ({scored['digest'][:8]})"
@@ -117,8 +132,7 @@ def _heading(scored: dict[str, Any]) -> str:
 def _bits(figures: dict[str, Any] | None, form: str) -> str:
     if figures is None:
         return NOTHING
-    low, high = figures["interval_95"]
-    return f"{figures['bits_per_byte']:{form}} ({low:{form}} to {high:{form}})"
+    return f"{figures['bits_per_byte']:{form}} ({ends_text(figures['interval_95'], form, ' to ')})"
 
 
 def _count(number: int | None) -> str:

@@ -61,6 +61,7 @@ def _scored(stories: Stories, contenders: list[Contender]) -> dict[str, Any]:
             for name, one in having.items()
         },
         "difference": {one.name: _difference(stories, contenders[0], one) for one in contenders[1:]},
+        "equal_size": {name: size for name, one in having.items() if (size := _equal_size(one.results[stories]))},
         "measures": {
             measure: {name: figures[measure] for name, figures in measured.items() if measure in figures}
             for measure in names
@@ -74,6 +75,14 @@ def _difference(stories: Stories, first: Contender, other: Contender) -> dict[st
         return None
     found = paired_difference(other.scores[stories], first.scores[stories])
     return found and found._asdict()
+
+
+def _equal_size(result: dict[str, Any]) -> dict[str, int] | None:
+    """How much text rep-n, distinct-n, compression and self-BLEU were measured on: they depend on it."""
+    match result.get("quality"):
+        case {"stories": {"equal_size": {"stories": int() as stories, "words": int() as words}}}:
+            return {"stories": stories, "words": words}
+    return None
 
 
 def measures(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

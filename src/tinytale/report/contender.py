@@ -110,7 +110,7 @@ def _checked(result: dict[str, Any], path: Path) -> dict[str, Any]:
     """A result that has what the tables show."""
     try:
         score = result["views"]["stories"]
-        low, high = score["interval_95"]
+        low, high = score["interval_95"] or (0, 0)  # none of one story
         numbers = (score["bits_per_byte"], low, high, result["stories"], result["bytes"])
         names = (result["digest"], result["split"], result["data"])
         if not all(type(number) in (int, float) for number in numbers) or not all(type(name) is str for name in names):

@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from tinytale.config import TrainConfig
 from tinytale.errors import TaleError
+from tinytale.evaluation.intervals import ends_text
 from tinytale.evaluation.memorisation import memorisation_rows
 from tinytale.evaluation.results import VIEWS, read_results
 from tinytale.files import read_json
@@ -144,8 +145,7 @@ def _scores(run: RunFolder) -> str:
 
 
 def _score(what: str, view: str, figures: dict[str, Any]) -> tuple[str, ...]:
-    low, high = figures["interval_95"]
-    bits = f"{figures['bits_per_byte']:.4f} ({low:.4f}–{high:.4f})"
+    bits = f"{figures['bits_per_byte']:.4f} ({ends_text(figures['interval_95'], '.4f')})"
     return (what, view, f"{figures['loss']:.4f}", f"{figures['perplexity']:.3f}", bits)
 
 

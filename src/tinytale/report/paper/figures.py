@@ -149,7 +149,7 @@ def _draw_study(axes: Axes, runs: list[dict[str, Any]]) -> None:
     scores = [run["dev"]["views"]["stories"] for run in runs]
     best = runs[min(range(len(runs)), key=lambda place: scores[place]["bits_per_byte"])]["variation"]
     for run, score in zip(runs, scores, strict=True):
-        low, high = score["interval_95"]
+        low, high = score["interval_95"] or [score["bits_per_byte"]] * 2
         height, chosen = names.index(run["variation"]), run["variation"] == best
         axes.plot((low, high), (height, height), color=ACCENT if chosen else GREY, linewidth=0.9)
         fill = ACCENT if chosen else "white"

@@ -33,6 +33,8 @@ def results(material: Material) -> Section:
 
 def interval(score: Score, *key: str, form: str) -> Text:
     """The two ends of a 95% interval."""
+    if not score.has(*key, "interval_95"):
+        return say("no interval")
     return say(
         "{low}–{high}",
         low=score.fact(*key, "interval_95", 0, form=form),  # pyright: ignore[reportArgumentType]
@@ -40,10 +42,16 @@ def interval(score: Score, *key: str, form: str) -> Text:
     )
 
 
-def perplexity_at(score: Score, view: str, end: int) -> Fact:
-    """An end of the perplexity's interval: that of bits per byte, on the perplexity's own scale."""
-    keys = (("loss",), ("interval_95", end), ("bits_per_byte",))
-    return score.source.derived("perplexity at", ".2f", *((score.split, "views", view, *key) for key in keys))
+def perplexity_interval(score: Score, view: str) -> Text:
+    """The interval of the perplexity: that of bits per byte, on the perplexity's own scale."""
+    if not score.has("views", view, "interval_95"):
+        return say("no interval")
+
+    def at(end: int) -> Fact:
+        keys = (("loss",), ("interval_95", end), ("bits_per_byte",))
+        return score.source.derived("perplexity at", ".2f", *((score.split, "views", view, *key) for key in keys))
+
+    return say("{low}–{high}", low=at(0), high=at(1))
 
 
 def _perplexity(material: Material, score: Score) -> list[Part]:
@@ -88,12 +96,7 @@ def _score_row(score: Score, view: str) -> tuple[Text, ...]:
         say("{split}, {n}", split=name, n=score.fact("stories", form=",")) if view == "stories" else say(""),
         say("from their start" if view == "stories" else "windows"),
         say("{n}", n=score.fact(*key, "loss", form=".3f")),
-        say(
-            "{n} ({low}–{high})",
-            n=score.fact(*key, "perplexity", form=".2f"),
-            low=perplexity_at(score, view, 0),
-            high=perplexity_at(score, view, 1),
-        ),
+        say("{n} (", n=score.fact(*key, "perplexity", form=".2f")) + perplexity_interval(score, view) + say(")"),
         say("{n} (", n=score.fact(*key, "bits_per_byte", form=".4f")) + interval(score, *key, form=".4f") + say(")"),
     )
 

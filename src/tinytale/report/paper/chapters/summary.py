@@ -1,6 +1,6 @@
 """Title and summary: what a reader takes away who reads no further."""
 
-from tinytale.report.paper.chapters.results import interval, perplexity_at
+from tinytale.report.paper.chapters.results import interval, perplexity_interval
 from tinytale.report.paper.material import Material
 from tinytale.report.paper.text import Text, say
 
@@ -32,15 +32,13 @@ def summary(material: Material) -> Text:
         return text + say(". It has not been scored on unseen stories yet.")
     text += (
         say(
-            ", predicts {stories} unseen stories ({split}) with a perplexity of *{perplexity}* ({low}–{high}),"
-            " *{bits}* bits per byte (",
+            ", predicts {stories} unseen stories ({split}) with a perplexity of *{perplexity}* (",
             stories=score.fact("stories", form=","),
             split=score.split,
             perplexity=score.fact("views", "stories", "perplexity", form=".2f"),
-            low=perplexity_at(score, "stories", 0),
-            high=perplexity_at(score, "stories", 1),
-            bits=score.fact("views", "stories", "bits_per_byte", form=".3f"),
         )
+        + perplexity_interval(score, "stories")
+        + say("), *{bits}* bits per byte (", bits=score.fact("views", "stories", "bits_per_byte", form=".3f"))
         + interval(score, "views", "stories", form=".3f")
         + say(").")
     )
