@@ -37,7 +37,9 @@ def test_a_look_is_what_transformers_computes(tmp_path):
         lens = [head(norm(hidden))[0] for hidden in out.hidden_states[:-1]] + [head(out.hidden_states[-1])[0]]
     seen = look(model, TOKENS)
     torch.testing.assert_close(seen.attention_LHTS, torch.cat(out.attentions), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(seen.lens_LTV, torch.stack(lens), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(
+        torch.stack([seen.lens(layer) for layer in range(len(lens))]), torch.stack(lens), atol=1e-4, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("changes", [{}, {"norm": "post"}, {"positions": "sinusoidal"}], ids=str)

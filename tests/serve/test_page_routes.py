@@ -39,5 +39,11 @@ def test_a_model_without_a_run_has_told_nothing(server, model: Path):
     assert httpx2.get(f"{server.url}/api/samples", params={"model": "other"}).status_code == 404
 
 
+@pytest.mark.parametrize("start", [-1, 2**62, "1e9"])
+def test_a_place_that_no_file_has_is_refused(server, model: Path, start: object):
+    answer = httpx2.get(f"{server.url}/api/samples", params={"model": str(model), "start": start})
+    assert answer.status_code == 400 and "start" in answer.json()["error"]["message"]
+
+
 def test_the_whole_page_is_small():
     assert sum(path.stat().st_size for path in PAGE.values()) < 100_000

@@ -235,7 +235,10 @@ def test_asked_to_stop_it_ends_the_stories_at_hand_and_leaves(start_server, mode
         next(lines)
         assert running.process.pid
         os.kill(running.process.pid, number)
-        assert list(filter(None, lines))[-1] == "data: [DONE]"
+        *pieces, last = filter(None, lines)
+        events = [json.loads(piece.removeprefix("data: ")) for piece in pieces]
+        assert last == "data: [DONE]" and not any("error" in event for event in events)
+        assert events[-1]["choices"][0]["finish_reason"] in ("stop", "length")
     running.process.join(15)
     assert running.process.exitcode == 0
 
@@ -245,3 +248,30 @@ def test_a_chat_is_as_long_as_asked_by_either_name(server, model: Path, name: st
     body = {"model": str(model), "messages": [{"role": "user", "content": "One day"}], name: 3}
     answer = httpx2.post(f"{server.url}/v1/chat/completions", json=body, timeout=60)
     assert answer.status_code == 200 and answer.json()["usage"]["completion_tokens"] <= 3
+
+
+def test_what_the_official_client_sends_for_nothing_asks_for_nothing(client, name: str):
+    """It writes null for None, and a text may come in parts."""
+    settings = {"model": name, "max_tokens": 6, "seed": 5}
+    plain = client.completions.create(prompt="The cat sat", **settings)
+    nothing = dict.fromkeys(("temperature", "top_p", "n", "stop", "stream", "logprobs", "echo", "logit_bias", "suffix"))
+    assert (
+        client.completions.create(prompt="The cat sat", **settings, **nothing).choices[0].text == plain.choices[0].text
+    )
+    parts = [{"type": "text", "text": "The cat"}, {"type": "text", "text": " sat"}]
+    chat = {"model": name, "messages": [{"role": "user", "content": parts}], "seed": 5}
+    neutral = {"frequency_penalty": 0.0, "logit_bias": {}, "tools": [], "response_format": {"type": "text"}}
+    bounds = {"max_completion_tokens": None, "max_tokens": 6, "temperature": None}
+    assert (
+        client.chat.completions.create(**chat, **neutral, **bounds).choices[0].message.content == plain.choices[0].text
+    )
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"echo": True}, {"logit_bias": {"5": 1}}, {"presence_penalty": 0.5}, {"best_of": 2}, {"suffix": "!"}],
+    ids=str,
+)
+def test_what_would_change_the_answer_is_refused_not_ignored(client, name: str, asked: dict):
+    with pytest.raises(openai.BadRequestError, match=f"{next(iter(asked))} is not supported; leave it out"):
+        client.completions.create(model=name, prompt="The cat", **asked)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tinytale.errors import TaleError
-from tinytale.training.metrics import MetricsWriter, read_metrics
+from tinytale.training.metrics import MetricsWriter, read_metrics, read_new_metrics
 
 
 def test_lines_come_back_in_order(tmp_path: Path):
@@ -35,3 +35,19 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path):
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(TaleError, match=r"cannot write .*metrics\.jsonl"):
         MetricsWriter(tmp_path / "metrics.jsonl", 0, 0)
+
+
+def test_who_follows_a_run_reads_only_what_is_new(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    assert read_new_metrics(path, 0) == read_new_metrics(path, 99) == ([], 0)
+    path.write_bytes(b'{"step": 1}\n{"step": 2}\n{"step"')
+    assert read_new_metrics(path, 0) == ([{"step": 1}, {"step": 2}], 24)
+    assert read_new_metrics(path, 24) == ([], 24)  # a line that is still being written waits
+    path.write_bytes(b'{"step": 1}\n{"step": 2}\n{"step": 3}\n')
+    assert read_new_metrics(path, 24) == ([{"step": 3}], 36)
+
+
+@pytest.mark.parametrize("start", [5, 36, 2**61])
+def test_a_run_that_was_begun_anew_is_read_from_its_start(tmp_path: Path, start: int):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n')
+    assert read_new_metrics(tmp_path / "metrics.jsonl", start) == ([], 0)

@@ -23,14 +23,23 @@ class Look:
     tokens_T: Int[Tensor, " T"]
     attention_LHTS: Float[Tensor, "L H T S"]
     """How much each position takes from each one up to itself; every row sums to 1."""
-    lens_LTV: Float[Tensor, "L1 T V"]
-    """The logit lens (nostalgebraist, 2020): the output layer applied to the residual stream before the first block and
-    after each. The last entry is the model's own logits."""
+    stream_LTC: Float[Tensor, "L1 T C"]
+    """The residual stream before the first block and after each."""
+    model: GPT2
+
+    @torch.inference_mode()
+    def lens(self, layer: int) -> Float[Tensor, "T V"]:
+        """The logit lens (nostalgebraist, 2020): the output layer applied to the residual stream after `layer` blocks.
+
+        After the last block these are the model's own logits. One layer at a time: those of all may not fit in memory.
+        """
+        stream_BTC = self.stream_LTC[layer, None].to(self.model.embedding.weight_VC)
+        return self.model.embedding.logits(self.model.final_norm(stream_BTC))[0].float().cpu()
 
     @property
     def logits(self) -> Float[Tensor, "T V"]:
         """Of the token that follows each position."""
-        return self.lens_LTV[-1]
+        return self.lens(-1)
 
     def surprise(self) -> Float[Tensor, " T1"]:
         r"""$-\log_2 P(x_t \mid x_{<t})$ in bits, of every token but the first."""
@@ -39,8 +48,9 @@ class Look:
 
     def candidates(self, count: int) -> tuple[Float[Tensor, "L1 T K"], Int[Tensor, "L1 T K"]]:
         """The likeliest next tokens at every layer and position: their probabilities, falling, and they themselves."""
-        probabilities, tokens = self.lens_LTV.softmax(-1).topk(min(count, self.lens_LTV.shape[-1]))
-        return probabilities, tokens
+        count = min(count, self.model.config.vocab_size)
+        best = [self.lens(layer).softmax(-1).topk(count) for layer in range(len(self.stream_LTC))]
+        return torch.stack([layer.values for layer in best]), torch.stack([layer.indices for layer in best])
 
 
 @torch.inference_mode()
@@ -73,10 +83,9 @@ def look(model: GPT2, tokens: Sequence[int]) -> Look:
     finally:
         for hook in hooks:
             hook.remove()
-    heads = model.config.heads
-    weights = []
-    for qkv_BTE in packed_LBTE:
+    heads, length = model.config.heads, len(tokens)
+    weights_LHTS = torch.empty(model.config.layers, heads, length, length)
+    for qkv_BTE, weights_HTS in zip(packed_LBTE, weights_LHTS, strict=True):
         q_BHTD, k_BHTD, _ = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv_BTE.chunk(3, dim=-1))
-        weights.append(attention_weights(q_BHTD, k_BHTD)[0])
-    lens = [model.embedding.logits(model.final_norm(x_BTC))[0] for x_BTC in stream_LBTC]
-    return Look(tokens_T.cpu(), torch.stack(weights).float().cpu(), torch.stack(lens).float().cpu())
+        weights_HTS.copy_(attention_weights(q_BHTD, k_BHTD)[0])
+    return Look(tokens_T.cpu(), weights_LHTS, torch.cat(stream_LBTC).float().cpu(), model)

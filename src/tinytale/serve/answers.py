@@ -21,7 +21,7 @@ class Telling:
     sent: str = ""
     records_sent: int = 0
     over: bool = False
-    """Whether its last piece has been taken."""
+    """Whether its last piece, or its error, has been taken."""
 
     def news(self) -> tuple[str, list[TokenRecord]]:
         """Text and tokens that have come since the last look."""
@@ -32,7 +32,7 @@ class Telling:
         text, self.sent = whole[len(self.sent) :], whole
         records = writer.records[self.records_sent :]
         self.records_sent = len(writer.records)
-        if ended and records and records[-1].token == writer.end_of_text:
+        if records and records[-1].token == writer.end_of_text:
             records = records[:-1]
         return text, records
 

@@ -11,17 +11,17 @@ from starlette.exceptions import HTTPException
 
 from tinytale.inspection.page_data import page_data
 from tinytale.serve.asking import RequestError, Served, body_of, first_fault, tokens_of
+from tinytale.serve.failure import tell_of_failure
 from tinytale.serve.look_page import WEB
 from tinytale.serve.own_thread import apart
 from tinytale.serve.page_routes import page_routes
 from tinytale.serve.schema import ChatRequest, CompletionRequest, LookRequest, error_body
 from tinytale.serve.telling import tell
 
+MOST_LOOK_TOKENS = 512
+"""Of a text that is looked into: attention grows with their square."""
 MOST_LOOKS = 8
 """Texts that may be looked into or wait for it; one at a time is."""
-
-READ = ["GET", "HEAD"]
-"""What a proxy or a monitor may ask with for what lies there to be read."""
 
 PAGE = {path.name: path for path in WEB.iterdir() if path.suffix in (".html", ".js", ".css", ".svg")}
 """The files of the page; no other file is ever served."""
@@ -52,9 +52,11 @@ def make_app(models: dict[str, Served]) -> FastAPI:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
+        tell_of_failure(error)
         return JSONResponse(error_body(f"the server has failed: {type(error).__name__}", "server_error"), 500)
 
-    @app.api_route("/health", methods=READ)
+    @app.head("/health", include_in_schema=False)
+    @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -85,6 +87,8 @@ def make_app(models: dict[str, Served]) -> FastAPI:
         asked = await body_of(request, LookRequest)
         model = named(asked.model)
         tokens = tokens_of(model, asked.text)
+        if len(tokens) > MOST_LOOK_TOKENS:
+            raise RequestError(400, f"the text has {len(tokens)} tokens; at most {MOST_LOOK_TOKENS} are looked into")
         nonlocal looks
         if looks == MOST_LOOKS:
             raise RequestError(429, f"{looks} texts are being looked into already", {"Retry-After": "1"})
@@ -99,8 +103,10 @@ def make_app(models: dict[str, Served]) -> FastAPI:
 
     app.include_router(page_routes(named))
 
-    @app.api_route("/", methods=READ)
-    @app.api_route("/{name}", methods=READ)
+    @app.head("/", include_in_schema=False)
+    @app.head("/{name}", include_in_schema=False)
+    @app.get("/")
+    @app.get("/{name}")
     async def page(name: str = "index.html") -> Response:
         if name not in PAGE:
             raise HTTPException(404, "there is nothing of that name")
@@ -117,7 +123,7 @@ def described(model: Served) -> dict[str, Any]:
         "created": 0,
         "owned_by": "tinytale",
         "context_length": model.context_length,
-        "parameters": model.parameters,
+        "parameters": model.model.parameter_count(),
         "run": model.run is not None,
     }
 

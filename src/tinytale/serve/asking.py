@@ -13,9 +13,8 @@ from starlette.requests import ClientDisconnect
 from tinytale.data.tokenizer import Tokenizer
 from tinytale.errors import UsageError
 from tinytale.generation.stories import opened
-from tinytale.model.folder import load_model
-from tinytale.model.gpt2 import GPT2
-from tinytale.runs import RunFolder, model_folder
+from tinytale.model.gpt2 import GPT2, with_kernels
+from tinytale.runs import RunFolder
 from tinytale.serve.scheduler import Scheduler
 
 LARGEST_BODY = 256 * 1024
@@ -34,13 +33,19 @@ class Served:
     folder: Path
     tokenizer: Tokenizer
     scheduler: Scheduler
-    context_length: int
-    parameters: int
+    model: GPT2
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that it can look at."""
+        return self.model.config.context_length
 
     @cached_property
     def textbook(self) -> GPT2:
-        """The model with the formulas written out, for looking inside."""
-        return load_model(model_folder(self.folder), "textbook")
+        """The model with the formulas written out, for looking inside: the weights that tell, whatever the folder holds
+        by now.
+        """
+        return with_kernels(self.model, "textbook")
 
     @property
     def run(self) -> RunFolder | None:

@@ -102,7 +102,8 @@ def check_key(key: str) -> None:
 def hostname(host: str) -> str:
     """A Host header without its port."""
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        address, closed, _ = host[1:].partition("]")
+        return address if closed else host
     return host.partition(":")[0].lower()
 
 

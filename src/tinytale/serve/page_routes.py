@@ -5,16 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from tinytale.errors import UsageError
 from tinytale.inspection.split import split_data
 from tinytale.serve.asking import RequestError, Served, body_of
-from tinytale.training.metrics import read_metrics
+from tinytale.training.metrics import read_new_metrics
 
 LONGEST_TEXT = 4_000
 """Characters whose split is shown: each may be four tokens, and every token is an element of the page."""
+
+
+Place = Annotated[int, Query(ge=0, lt=2**62)]
+"""A byte of a file."""
 
 
 class TokensRequest(BaseModel):
@@ -39,12 +43,12 @@ def page_routes(named: Callable[[str], Served]) -> APIRouter:
             raise RequestError(400, str(error)) from error
 
     @routes.get("/api/metrics")
-    async def metrics(model: str, start: int = 0) -> dict[str, Any]:
+    async def metrics(model: str, start: Place = 0) -> dict[str, Any]:
         run = named(model).run
         return await asyncio.to_thread(_since, start, "metrics", run and run.metrics)
 
     @routes.get("/api/samples")
-    async def samples(model: str, start: int = 0) -> dict[str, Any]:
+    async def samples(model: str, start: Place = 0) -> dict[str, Any]:
         run = named(model).run
         return await asyncio.to_thread(_since, start, "samples", run and run.course_samples)
 
@@ -52,6 +56,6 @@ def page_routes(named: Callable[[str], Served]) -> APIRouter:
 
 
 def _since(start: int, name: str, path: Path | None) -> dict[str, Any]:
-    """The entries of a file of JSON lines from number `start` on, and how many there are."""
-    found = list(read_metrics(path)) if path else []
-    return {name: found[max(0, start) :], "next": len(found)}
+    """The entries of a file of JSON lines from byte `start` on, and the byte to go on from."""
+    found, end = read_new_metrics(path, start) if path else ([], 0)
+    return {name: found, "next": end}

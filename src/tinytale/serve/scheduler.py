@@ -15,6 +15,7 @@ from tinytale.errors import TaleError
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Text, next_logits
 from tinytale.generation.stories import Writer
+from tinytale.serve.failure import tell_of_failure
 
 PIECE_SECONDS = 0.02
 """For each story that is being told: after so long clients are woken for what has come, so that many of them take no
@@ -140,6 +141,7 @@ class Scheduler:
             try:
                 logits = next_logits(self.decoder, texts)
             except Exception as error:  # whatever it is, the stories end with it and the next ones are served
+                tell_of_failure(error)
                 self.counters.failed += len(texts)
                 for slot in list(texts):
                     self._let_go(slot, texts, free, str(error) or type(error).__name__)
@@ -154,6 +156,7 @@ class Scheduler:
                 try:
                     token = job.writer(logits_V, text.tokens, job.generator)
                 except Exception as error:
+                    tell_of_failure(error)
                     self.counters.failed += 1
                     self._let_go(slot, texts, free, str(error) or type(error).__name__)
                     continue

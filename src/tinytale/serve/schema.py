@@ -1,12 +1,28 @@
-"""What may be asked of the server, in OpenAI's terms, and what it answers. Fields that it does not know are ignored."""
+"""What may be asked of the server, in OpenAI's terms, and what it answers.
+
+Fields of OpenAI's that would change the answer, and that are not supported, are refused; what is unknown is ignored.
+"""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 LONGEST_PROMPT = 20_000
 """Characters; a context is shorter."""
 MOST_CHOICES = 8
+NEUTRAL: dict[str, Any] = {
+    "best_of": 1,
+    "echo": False,
+    "frequency_penalty": 0,
+    "functions": [],
+    "logit_bias": {},
+    "modalities": ["text"],
+    "presence_penalty": 0,
+    "response_format": {"type": "text"},
+    "suffix": "",
+    "tools": [],
+}
+"""What OpenAI knows and this server does not have, with the value that asks for nothing."""
 STOP = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -27,6 +43,18 @@ class Settings(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     stream: bool = False
     stream_options: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_clients_write_it(cls, content: Any) -> Any:
+        """A null leaves a setting at its default; what is not supported may be there as long as it asks for nothing."""
+        if not isinstance(content, dict):
+            return content
+        given = {name: value for name, value in content.items() if value is not None}
+        for name, neutral in NEUTRAL.items():
+            if given.get(name, neutral) != neutral:
+                raise ValueError(f"{name} is not supported; leave it out")
+        return given
 
     @property
     def stops(self) -> list[str]:
@@ -62,13 +90,29 @@ class CompletionRequest(Settings):
         return self.prompt
 
 
+class TextPart(BaseModel):
+    """A part of a turn; there are no pictures or sounds here."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["text"]
+    text: Annotated[str, StringConstraints(max_length=LONGEST_PROMPT)]
+
+
 class Message(BaseModel):
     """One turn of a chat."""
 
     model_config = ConfigDict(strict=True)
 
     role: str
-    content: Annotated[str, StringConstraints(max_length=LONGEST_PROMPT)]
+    content: (
+        Annotated[str, StringConstraints(max_length=LONGEST_PROMPT)] | Annotated[list[TextPart], Field(max_length=100)]
+    )
+
+    @property
+    def text(self) -> str:
+        """What it says, whole."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
 class ChatRequest(Settings):
@@ -86,7 +130,7 @@ class ChatRequest(Settings):
     @field_validator("messages")
     @classmethod
     def _not_too_long(cls, messages: list[Message]) -> list[Message]:
-        characters = sum(len(message.content) for message in messages)
+        characters = sum(len(message.text) for message in messages)
         if characters > LONGEST_PROMPT:
             raise ValueError(f"the messages have {characters:,} characters; together they may have {LONGEST_PROMPT:,}")
         return messages
@@ -99,7 +143,7 @@ class ChatRequest(Settings):
     @property
     def text(self) -> str:
         """What the story begins with."""
-        return "".join(message.content for message in self.messages)
+        return "".join(message.text for message in self.messages)
 
 
 class LookRequest(BaseModel):

@@ -15,7 +15,9 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from tinytale.errors import TaleError
+from tinytale.generation.choosing import choice_for
 from tinytale.generation.decoder import Decoder
+from tinytale.generation.decoding import Decoding
 from tinytale.serve.app import Served, make_app
 from tinytale.serve.guard import LOOPBACK, Guard
 from tinytale.serve.own_thread import apart
@@ -54,13 +56,13 @@ def load(folders: dict[str, Path], settings: ServerSettings, device: str) -> dic
     for name, folder in folders.items():
         teller, decoder = apart(lambda folder=folder: _teller_and_decoder(folder, device, settings.slots))
         scheduler = Scheduler(decoder, teller.tokenizer.end_of_text, settings.waiting_room)
-        context, parameters = teller.model.config.context_length, teller.model.parameter_count()
-        models[name] = Served(name, folder, teller.tokenizer, scheduler, context, parameters)
+        models[name] = Served(name, folder, teller.tokenizer, scheduler, teller.model)
     return models
 
 
 def _teller_and_decoder(folder: Path, device: str, slots: int) -> tuple[Storyteller, Decoder]:
     teller = load_storyteller(folder, device)
+    choice_for(Decoding())  # what draws is built now, not while the first request waits
     return teller, teller.decoder(slots)
 
 

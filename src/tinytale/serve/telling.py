@@ -125,7 +125,7 @@ class EventStream(Response):
             await self.changed.wait()
             self.changed.clear()
             events = "".join(map(self._news, going))
-            going = [telling for telling in going if not (telling.over or telling.job.error)]
+            going = [telling for telling in going if not telling.over]
             if not going:
                 if self.answer.request.usage_at_the_end:
                     events += _event(self.answer.last_piece(self.tellings))
@@ -136,6 +136,7 @@ class EventStream(Response):
 
     def _news(self, telling: Telling) -> str:
         if telling.job.error:
+            telling.over = True
             return _event(error_body(f"the story could not be told: {telling.job.error}", "server_error"))
         piece = self.answer.piece(telling, self.tellings)
         return _event(piece) if piece else ""

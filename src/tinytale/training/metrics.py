@@ -14,15 +14,39 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a metrics file, oldest first, up to one that was never written so: a crash has cut it short."""
     if not path.is_file():
         return
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open("rb") as file:
         for line in file:
-            try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
-                return
-            if not isinstance(entry, dict) or type(entry.get("step")) is not int:
+            if (entry := _entry(line)) is None:
                 return
             yield entry
+
+
+def read_new_metrics(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
+    """The whole lines from byte `start` on, and where to go on reading; for who follows a run while it writes.
+
+    Where no line begins at `start` the file is another one than before, and nothing is read: go on from 0.
+    """
+    if not path.is_file() or path.stat().st_size < start:
+        return [], 0
+    with path.open("rb") as file:
+        file.seek(max(0, start - 1))
+        if start > 0 and file.read(1) != b"\n":
+            return [], 0
+        entries, end = [], max(0, start)
+        for line in file:
+            if not line.endswith(b"\n") or (entry := _entry(line)) is None:
+                break
+            entries.append(entry)
+            end += len(line)
+    return entries, end
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line.decode("utf-8", errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) and type(entry.get("step")) is int else None
 
 
 class MetricsWriter:

@@ -111,6 +111,10 @@ def test_every_token_can_be_looked_into(open_page: Open, url: str):
     page.get_by_role("listbox").focus()
     page.keyboard.press("ArrowRight")
     expect(page.locator(".look-detail")).to_contain_text("position 4")
+    attended = page.locator(".look-token").evaluate_all(
+        "all => all.map(one => +one.style.getPropertyValue('--attended'))"
+    )
+    assert sum(attended[:4]) == pytest.approx(1, abs=0.02) and not any(attended[4:])  # of the row that guessed it
     page.keyboard.press("End")
     expect(page.locator(".look-detail")).to_contain_text(f"position {count - 1}")
     page.get_by_role("group", name="Layer").get_by_role("button", name="1").click()
@@ -283,6 +287,22 @@ def test_what_is_pressed_in_the_matrix_is_opened(open_page: Open, url: str):
     assert box
     canvas.click(position={"x": 3, "y": box["height"] * 5.5 / count})
     expect(page.locator(".look-detail")).to_contain_text("position 5")
+
+
+def test_the_link_past_the_navigation_keeps_the_view_and_what_is_in_it(open_page: Open, url: str):
+    page = open_page(f"{url}/#tokens")
+    page.get_by_role("textbox").fill("Once there was")
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main" and page.url.endswith("#tokens")
+    expect(page.get_by_role("textbox")).to_have_value("Once there was")
+
+
+def test_an_address_that_names_no_view_shows_the_first(open_page: Open, url: str):
+    page = open_page(f"{url}/#constructor")
+    expect(page.get_by_role("button", name="Write")).to_be_visible()
+    page.get_by_role("link", name="Tokens").click()
+    expect(page.get_by_role("textbox")).to_be_visible()
 
 
 def test_the_keyboard_alone_is_enough_to_write(open_page: Open, url: str):

@@ -19,7 +19,7 @@ let leave;
 /** The view and the settings that the address names: `#write?temperature=0.8`. */
 function address() {
   const [name, query] = location.hash.slice(1).split("?");
-  const view = /** @type {keyof typeof VIEWS} */ (name in VIEWS ? name : "write");
+  const view = /** @type {keyof typeof VIEWS} */ (Object.hasOwn(VIEWS, name) ? name : "write");
   return { view, settings: new URLSearchParams(query) };
 }
 
@@ -35,6 +35,12 @@ function show(page) {
   main.replaceChildren();
   leave = VIEWS[view](main, page, settings);
 }
+
+// The address names a view, so the link past the navigation must not change it.
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
 
 try {
   const page = { models: await models(), say: (/** @type {string} */ message) => (status.textContent = message) };

@@ -83,7 +83,7 @@ export function showLook(root, look) {
     const weights = weightsOf(look, state.layer, state.head);
     spans.forEach((span, place) => {
       span.setAttribute("aria-selected", String(place === state.token));
-      span.style.setProperty("--attended", weights(state.token, place).toFixed(3));
+      span.style.setProperty("--attended", weights(guessing(state), place).toFixed(3));
     });
     story.setAttribute("aria-activedescendant", spans[state.token].id);
     detail.replaceChildren(...tokenDetail(look, state.token));
@@ -109,6 +109,12 @@ export function showLook(root, look) {
 }
 
 /**
+ * The position whose row guessed the chosen token: the one before it, -1 where the text begins.
+ * @param {{token: number}} state
+ */
+const guessing = (state) => state.token - 1;
+
+/**
  * @param {Token} token
  * @param {number} place
  */
@@ -122,7 +128,7 @@ function tokenSpan(token, place) {
 
 function legend() {
   const scale = element("span", { class: "look-scale", "aria-hidden": "true" });
-  return element("p", { class: "look-legend" }, "Surprise: 0 bits", scale, `${MOST_BITS} bits and more. The line below a word: how much the chosen word takes from it.`);
+  return element("p", { class: "look-legend" }, "Surprise: 0 bits", scale, `${MOST_BITS} bits and more. The line below a word: how much the guess at the chosen one took from it.`);
 }
 
 /**
@@ -233,8 +239,8 @@ export function picker(label, choices, current, choose) {
 }
 
 /**
- * Who looks at whom: a row for each position, a column for each that it may look at. The chosen row is framed; where
- * there is room, each row ends with its token.
+ * Who looks at whom: a row for each position, a column for each that it may look at. The row that guessed the chosen token
+ * is framed; where there is room, each row ends with its own token.
  * @param {Look} look
  * @param {{token: number}} state
  * @param {(query: number, key: number) => number} weights
@@ -264,14 +270,14 @@ function matrix(look, state, weights, select, width) {
   pen.globalAlpha = 1;
   pen.textBaseline = "middle";
   for (let place = 0; room && place < size; place++) {
-    const chosen = place === state.token;
+    const chosen = place === guessing(state);
     pen.fillStyle = colour(chosen ? "--accent" : "--quiet");
     pen.font = `${chosen ? "bold " : ""}${Math.min(13, cell)}px system-ui, sans-serif`;
     pen.fillText(visible(look.tokens[place].text), (place + 1) * cell + 5, (place + 0.5) * cell + 1);
   }
   pen.strokeStyle = colour("--accent");
   pen.lineWidth = Math.max(1, Math.min(3, cell / 4));
-  pen.strokeRect(0, state.token * cell, (state.token + 1) * cell, cell);
-  canvas.addEventListener("click", (event) => select(Math.floor((event.offsetY / canvas.clientHeight) * size)));
-  return element("figure", {}, canvas, element("figcaption", { class: "quiet" }, "Each row is a token and shows which earlier ones it takes from; the chosen one is framed."));
+  if (guessing(state) >= 0) pen.strokeRect(0, guessing(state) * cell, state.token * cell, cell);
+  canvas.addEventListener("click", (event) => select(Math.floor((event.offsetY / canvas.clientHeight) * size) + 1));
+  return element("figure", {}, canvas, element("figcaption", { class: "quiet" }, "Each row is a token: it shows from which it takes, itself among them, to guess the next. The row that guessed the chosen token is framed."));
 }

@@ -31,7 +31,6 @@ export function showTold(root, moved) {
     moved();
   });
   return {
-    count: () => all.length,
     /** The step whose stories are shown. */
     step: () => all[Number(slider.value)]?.step,
     /**

@@ -32,6 +32,7 @@ export function showTraining(root, page, settings) {
   let timer;
   /** @type {import("./api.js").Metric[]} */
   let all = [];
+  const read = { curve: 0, stories: 0 }; // how much of the run's files, as the server counts
   /** @type {ReturnType<typeof showTold>} */
   let shown;
 
@@ -44,9 +45,11 @@ export function showTraining(root, page, settings) {
   async function follow() {
     const name = run.value;
     try {
-      const [curve, stories] = await Promise.all([metrics(name, all.length), samples(name, shown.count())]);
+      const [curve, stories] = await Promise.all([metrics(name, read.curve), samples(name, read.stories)]);
       if (stopped || name !== run.value) return;
-      if (curve.next < all.length || stories.next < shown.count()) return begin(); // the run was begun anew
+      if (curve.next < read.curve || stories.next < read.stories) return begin(); // the run was begun anew
+      read.curve = curve.next;
+      read.stories = stories.next;
       all = all.concat(curve.metrics);
       shown.add(stories.samples);
       if (curve.metrics.length || stories.samples.length) draw();
@@ -60,6 +63,7 @@ export function showTraining(root, page, settings) {
   function begin() {
     clearTimeout(timer);
     all = [];
+    read.curve = read.stories = 0;
     figure.replaceChildren();
     shown = showTold(told, draw);
     follow();
@@ -100,7 +104,8 @@ function chart(all, width, mark) {
   const steps = all.flatMap((one) => (typeof one.loss === "number" ? [[one.step, one.loss]] : []));
   const dev = all.flatMap((one) => (typeof one.dev_loss === "number" ? [[one.step, one.dev_loss]] : []));
   const values = [...steps.slice(Math.floor(steps.length / 10)), ...dev].map(([, loss]) => loss);
-  const losses = ticks(Math.min(...values, Infinity), Math.max(...values, -Infinity), 5);
+  const [least, most] = values.reduce(([low, high], loss) => [Math.min(low, loss), Math.max(high, loss)], [Infinity, -Infinity]);
+  const losses = ticks(least, most, 5);
   const last = Math.max(1, ...steps.slice(-1).map(([step]) => step), ...dev.slice(-1).map(([step]) => step));
   const [low, high] = [losses[0], losses[losses.length - 1]];
   const x = (/** @type {number} */ step) => EDGE.left + (step / last) * (width - EDGE.left - EDGE.right);

@@ -96,8 +96,12 @@ export function showWrite(root, page, settings) {
 
   /** @param {string} text @param {string} done */
   async function copy(text, done) {
-    await navigator.clipboard.writeText(text);
-    page.say(done);
+    try {
+      await navigator.clipboard.writeText(text);
+      page.say(done);
+    } catch {
+      page.say("The browser does not let this page copy: select the text, and copy it yourself."); // as from another host
+    }
   }
 
   columns.forEach((one) => one.onCopy(() => copy(prompt.value + one.text(), "The story is copied.")));
