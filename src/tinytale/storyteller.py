@@ -17,28 +17,38 @@ from tinytale.generation.decoding import Choice, Decoding, sample_seed
 from tinytale.generation.stories import Story, TokenRecord, opened, stream_story, tell_stories
 from tinytale.hardware import pick_device
 from tinytale.model.attention import Kernels
+from tinytale.model.derive import cut_vocabulary
 from tinytale.model.folder import load_model
 from tinytale.model.gpt2 import GPT2
 from tinytale.runs import find_folder, model_folder
 
 
 def load_storyteller(
-    folder: str | Path, device: str = "auto", kernels: Kernels = "fused", precision: Precision = "auto"
+    folder: str | Path,
+    device: str = "auto",
+    kernels: Kernels = "fused",
+    precision: Precision = "auto",
+    whole_vocabulary: bool = False,
 ) -> "Storyteller":
     """The model of a run, of a GPT-2 folder in Hugging Face's layout or of shipped weights, on its device.
+
+    Rows of a padded vocabulary, for which the tokenizer has no token, are left out, since a model that was never taught
+    to avoid them may choose them; with `whole_vocabulary` they stay, as other programs have them.
 
     Raises:
         TaleError: a file is missing or damaged, or the model does not know all of the tokens.
         UsageError: there is no such folder, or no such device.
     """
     weights = model_folder(find_folder(str(folder)))
-    tokenizer = load_tokenizer(str(weights))
+    tokenizer = load_tokenizer(weights)
     model = load_model(weights, kernels)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise TaleError(
             f"the tokenizer of {weights} has {tokenizer.vocab_size} tokens, its model knows {model.config.vocab_size};"
             " one of them belongs to another model"
         )
+    if not whole_vocabulary:
+        model = cut_vocabulary(model, tokenizer.vocab_size, kernels)
     return Storyteller(model.to(pick_device(device)), tokenizer, precision)
 
 
@@ -97,7 +107,8 @@ class Storyteller:
         """Tell stories: `samples` of each prompt, one prompt's after the other's; up to `batch_size` at once.
 
         A story is the same whatever it is told together with: it depends on its prompt, the settings, the seed and its
-        number among its prompt's samples.
+        number among its prompt's samples. (To the bit with the native decoder. torch rounds otherwise in company: there
+        a draw on the edge between two tokens may fall to either side.)
 
         Args:
             prompt: how the story begins, or several beginnings; "" lets the model begin.
@@ -127,10 +138,10 @@ class Storyteller:
             min_p=min_p,
             repetition_penalty=repetition_penalty,
         )
-        if min(samples, max_new_tokens, batch_size) < 1:
+        if min(samples, max_new_tokens, batch_size) < 1 or alternatives < 0:
             raise UsageError(
-                f"samples is {samples}, max-new-tokens {max_new_tokens} and batch-size {batch_size}; expected at least"
-                " 1 of each"
+                f"samples is {samples}, max-new-tokens {max_new_tokens}, batch-size {batch_size} and alternatives"
+                f" {alternatives}; expected at least 1 of each, 0 of the last"
             )
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         choices: list[Choice] = [choice_for(decoding)] * (samples * len(prompts))
@@ -140,7 +151,8 @@ class Storyteller:
                     f"beams is {beams}, samples {samples} and repetition-penalty {repetition_penalty}; expected 1"
                     " of both: beam search finds one text, the likeliest as the model has it"
                 )
-            choices = [self._found(prompt, beams, max_new_tokens) for prompt in prompts]
+            searching = self.decoder(max(1, beams))
+            choices = [self._found(searching, prompt, beams, max_new_tokens) for prompt in prompts]
         return tell_stories(
             self.decoder(min(batch_size, max(1, len(choices)))),
             self.tokenizer,
@@ -152,10 +164,9 @@ class Storyteller:
             alternatives,
         )
 
-    def _found(self, prompt: str, beams: int, max_new_tokens: int) -> Choice:
+    def _found(self, decoder: Decoder, prompt: str, beams: int, max_new_tokens: int) -> Choice:
         """The choice that takes the tokens of the text that beam search finds, one after another."""
         end = self.tokenizer.end_of_text
-        decoder = self.decoder(max(1, beams))
         found = beam_search(decoder, opened(self.tokenizer, prompt), beams, max_new_tokens, end)
         tokens = iter([*found, end])
         return lambda logits_V, text, generator: next(tokens)
@@ -174,10 +185,12 @@ class Storyteller:
         stop: str | Sequence[str] = (),
         seed: int = 0,
         sample: int = 0,
+        decoder: Decoder | None = None,
     ) -> Iterator[str]:
         """Tell one story piece by piece, without its prompt: together, the text of `generate(...)[sample]`.
 
-        No piece ends within a character, or shows a part of a stop string. The settings are those of `generate`.
+        No piece ends within a character, or shows a part of a stop string. The settings are those of `generate`. Each
+        call makes a decoder, which copies the weights: who tells many stories, one after the other, gives one to all.
 
         Raises:
             UsageError: a setting is out of its range, or a text holds a lone surrogate.
@@ -196,7 +209,7 @@ class Storyteller:
         stops = [stop] if isinstance(stop, str) else stop
         seeded = sample_seed(seed, sample)
         return stream_story(
-            self.decoder(1), self.tokenizer, prompt, choice_for(decoding), seeded, max_new_tokens, stops
+            decoder or self.decoder(1), self.tokenizer, prompt, choice_for(decoding), seeded, max_new_tokens, stops
         )
 
     def score(self, text: str) -> StoryScore:

@@ -1,7 +1,10 @@
 """Real processes, a tiny model: every contender that is installed continues the same prompts."""
 
+import itertools
 import json
 import os
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +99,14 @@ def test_one_that_tells_too_little_is_no_contender(forms: Forms, monkeypatch: py
     monkeypatch.setitem(GENERATORS, "lazy", generators.Generator("it stops", lambda *_: lambda prompts, new: [[1]] * 3))
     with pytest.raises(AssertionError):
         contest(request(forms, "lazy").to_json())
+
+
+def test_llama_cpp_computes_no_token_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch):
+    told = itertools.count(7)
+    model = types.SimpleNamespace(generate=lambda prompt, **settings: told)
+    monkeypatch.setitem(sys.modules, "llama_cpp", types.SimpleNamespace(Llama=lambda path, **settings: model))
+    go_on = generators.llama_cpp(Forms(folder="x", gguf="x.gguf"), 1, 1)
+    assert go_on([[1, 2]], 3) == [[7, 8, 9]] and next(told) == 10
 
 
 def test_contenders_take_turns_and_absent_ones_are_left_out(forms: Forms):

@@ -122,7 +122,8 @@ def test_a_client_reads_what_comes(faulty: Callable[[int, str], Server]):
     server = faulty(200, "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n")
     ((one, two),) = tell_all(server, [[("", {}), ("", {})]])
     assert one.text == two.text == "Once upon" and one.tokens == 2 and one.first_seconds > 0
-    assert newcomers(server, [[("", {})]], ("", {})) != [0]
+    waits = newcomers(server, [[("", {})]], ("", {}))
+    assert waits and min(waits) > 0
 
 
 def test_time_counts_until_the_first_person_has_heard_all(faulty: Callable[[int, str], Server], monkeypatch):

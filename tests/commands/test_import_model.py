@@ -64,6 +64,31 @@ def test_a_foreign_folder_becomes_one_of_ours(tale, folder: Path, dataset: Path,
     assert tale("generate", out, "--max-new-tokens=3").code == 0
 
 
+def test_a_padded_folder_tells_tokens_of_its_tokenizer_alone(tale, folder: Path, dataset: Path, tmp_path: Path):
+    """The rows of padding are made the likeliest, as those of a model that never learned to avoid them may be."""
+    model, tokenizer_json = load_model(folder), (dataset / "tokenizer.json").read_bytes()
+    with torch.no_grad():
+        rows_VC = model.embedding.weight_VC
+        rows_VC[300:310], rows_VC[310:] = 50.0 * rows_VC[:10], -50.0 * rows_VC[:10]
+    save_model(tmp_path / "padded", model, load_tokenizer(dataset).end_of_text, tokenizer_json)
+    for options in (["--greedy"], ["--beams=2"], ["--samples=2", "--json"]):
+        ended = tale("generate", tmp_path / "padded", "--max-new-tokens=8", *options)
+        assert ended.code == 0, ended.err
+    ended = tale("inspect", tmp_path / "padded", "Once", "--json")
+    assert ended.code == 0 and json.loads(ended.out)["layers"] == 2
+
+
+def test_a_folder_that_is_called_gpt2_has_its_own_tokenizer(
+    tale, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copytree(folder, tmp_path / "here" / "gpt2")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    assert tale("generate", "gpt2", "--max-new-tokens=3").code == 0
+    ended = tale("import", "gpt2", "--out", tmp_path / "ours")
+    assert ended.code == 0 and "300 tokens" in ended.err
+
+
 def test_exported_and_imported_again_it_is_the_same(tale, folder: Path, tmp_path: Path):
     first, exported, second = (tmp_path / name for name in ("first", "exported", "second"))
     assert tale("import", folder, "--out", first).code == 0

@@ -20,16 +20,26 @@ def test_on_a_cpu_the_native_decoder_tells(lively, asked, given):
     assert (decoder.precision, decoder.slots, decoder.context_length) == (given, 3, 8)
 
 
-@pytest.mark.parametrize("asked", ["auto", "int8"])
+@pytest.mark.parametrize("asked", ["auto", "float32"])
 def test_where_there_is_none_torch_tells_and_says_so_once(lively, asked, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.setattr(choosing, "why_not", lambda config: f"there is no compiler for {asked}")
     model = lively()
     decoder = decoder_for(model, 2, asked)
     assert isinstance(decoder, TorchDecoder) and decoder.slots == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert said == f"No native decoder: there is no compiler for {asked}. Stories come from torch, more slowly."
+    assert (
+        said
+        == f"No native decoder: there is no compiler for {asked}. Stories come from torch, in float32 and more slowly."
+    )
     decoder_for(model, 2, asked)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("asked", ["bfloat16", "int8"])
+def test_where_there_is_none_what_it_alone_has_is_refused(lively, asked, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(choosing, "why_not", lambda config: "there is no compiler")
+    with pytest.raises(UsageError, match=f"{asked} needs the native decoder: there is no compiler; leave it out"):
+        decoder_for(lively(), 2, asked)
 
 
 def test_elsewhere_torch_tells_in_its_own_precision(lively):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tinytale.config import ModelConfig
 from tinytale.model.attention import textbook_attention
 from tinytale.model.gpt2 import GPT2
-from tinytale.native import attention
+from tinytale.native import attention, instructions
 from tinytale.native.attention import Kernel, describe, packed_attention, ready, takes
 
 PC = pytest.mark.skipif(
@@ -182,7 +182,9 @@ def test_what_the_kernel_does_not_take():
 )
 def test_onednns_own_switch_binds_our_kernel_too(limit: str, vectors: bool, tiles: bool, monkeypatch):
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
-    assert (attention._wanted("BF16", "FP16", "AMX"), attention._wanted("AMX")) == (vectors, tiles)
+    every = {name for level in instructions.LEVELS.values() for name in level}
+    monkeypatch.setattr(instructions, "processor_flags", lambda: every)
+    assert ("avx512_bf16" in attention.allowed(), "amx_bf16" in attention.allowed()) == (vectors, tiles)
 
 
 @pytest.fixture
@@ -211,6 +213,7 @@ def test_elsewhere_torchs_attention_runs_and_the_reason_is_told(
         raise UnavailableError("there is no C++ compiler")
 
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(attention, "allowed", lambda: {"avx512_bf16": ""})
     replacement = {"platform": "darwin", "_is_avx512_bf16_supported": lambda: False, "library": no_compiler}[value]
     monkeypatch.setattr(what, value, replacement)
     assert not ready()

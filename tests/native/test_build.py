@@ -1,5 +1,6 @@
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -44,6 +45,19 @@ def test_a_library_is_built_anew_when_a_header_changes(source: Path):
 
 
 @NEEDS
+def test_a_library_that_was_cut_short_is_made_anew(source: Path):
+    build = (
+        "import sys; from pathlib import Path; from tinytale.native.build import library; library(Path(sys.argv[1]), "
+    )
+    subprocess.run([sys.executable, "-c", f"{build}[{FLAGS}])", source], check=True)  # not loaded by this process
+    (built,) = cache_folder().iterdir()
+    whole = built.read_bytes()
+    built.write_bytes(whole[:100])
+    assert library(source, [FLAGS]).answer() == 42 and built.read_bytes() == whole
+    assert list(cache_folder().iterdir()) == [built]
+
+
+@NEEDS
 def test_flags_that_the_compiler_does_not_know_give_way_to_the_next(source: Path):
     assert library(source, [[*FLAGS, "-mno-such-instructions"], FLAGS]).answer() == 42
 
@@ -53,7 +67,7 @@ def test_what_does_not_compile_says_why_and_leaves_nothing(source: Path):
     source.write_text("int answer( {")
     with pytest.raises(UnavailableError, match=r"cannot compile answer\.cpp: .*error"):
         library(source, [FLAGS])
-    assert list(cache_folder().iterdir()) == []
+    assert not cache_folder().exists()
 
 
 def test_without_a_compiler_the_reason_says_so(source: Path, monkeypatch: pytest.MonkeyPatch):

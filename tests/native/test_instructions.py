@@ -14,6 +14,9 @@ ALL = {name for level in instructions.LEVELS.values() for name in level}
         ("avx512_core_bf16", "avx512_bf16", "amx_tile"),
         ("AVX512_CORE", "avx512vl", "avx512_vnni"),
         ("AVX2", "fma", "avx_vnni"),
+        ("AVX2_VNNI_2", "avx_vnni", "avx512f"),
+        ("AVX10_1_512", "avx512_bf16", "amx_tile"),
+        ("AVX10_1_512_AMX", "amx_bf16", None),
     ],
 )
 def test_onednns_own_switch_binds_our_kernels_too(limit: str, last: str, left_out: str, monkeypatch):

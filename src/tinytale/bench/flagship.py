@@ -78,7 +78,7 @@ class Until:
 
 def try_out(config: TrainConfig, dataset: Path, folder: RunFolder, deadline: float) -> dict[str, Any] | None:
     """Train `config` in `folder` to its end and score the dev stories from their starts; None if the time is up."""
-    manifest, tokenizer = Manifest.load(dataset), load_tokenizer(str(dataset))
+    manifest, tokenizer = Manifest.load(dataset), load_tokenizer(dataset)
     config = override(config, {"model": {"vocab_size": tokenizer.vocab_size}})
     material = gather(config, dataset, manifest)
     state = material.state

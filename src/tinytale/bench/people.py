@@ -125,7 +125,7 @@ def seconds_a_token(server: Server, people: Sequence[Sequence[tuple[str, dict[st
 def newcomers(
     server: Server, people: Sequence[Sequence[tuple[str, dict[str, Any]]]], newcomer: tuple[str, dict[str, Any]]
 ) -> list[float]:
-    """Seconds to the first piece for one more person, who comes again and again while all of these are being told."""
+    """Seconds to the first piece for one more person, who comes while all of these are told, again and again."""
     began = threading.Barrier(len(people) + 1)
     waits = []
 
@@ -138,8 +138,10 @@ def newcomers(
     with ThreadPoolExecutor(len(people)) as threads:
         told = [threads.submit(person, stories) for stories in people]
         began.wait(60)
-        while not any(story.done() for story in told):
+        while True:
             waits.append(server.tell(*newcomer).first_seconds)
+            if any(story.done() for story in told):
+                break
             time.sleep(0.05)
         for story in told:
             story.result()

@@ -13,6 +13,7 @@ from tinytale.files import write_text
 from tinytale.runs import find_folder
 
 if TYPE_CHECKING:
+    from tinytale.generation.decoder import Decoder
     from tinytale.storyteller import Storyteller
 
 HELP = """Type how the story goes on, and the model continues; an empty line lets it go on by itself.
@@ -57,7 +58,8 @@ def chat(
     import tinytale
 
     console.print(HELP, style="dim")
-    talk = Talk(tinytale.load(folder, device), temperature, max_new_tokens, seed)
+    teller = tinytale.load(folder, device)
+    talk = Talk(teller, temperature, max_new_tokens, seed, teller.decoder(1))
     while True:
         try:
             line = input("\n> " if sys.stdin.isatty() else "")
@@ -81,6 +83,8 @@ class Talk:
     temperature: float
     max_new_tokens: int
     seed: int
+    decoder: "Decoder"
+    """One for all turns: to make one copies the weights."""
     turns: list[str] = field(default_factory=list)
     """What each turn has added: a line of the person's with what the model made of it."""
     lines: list[str] = field(default_factory=list)
@@ -126,7 +130,7 @@ class Talk:
         said = f" {line}" if so_far and line and not so_far[-1].isspace() else line
         self.turns.append(said)
         self.lines.append(line)
-        settings = {"temperature": self.temperature, "max_new_tokens": self.max_new_tokens}
+        settings = {"temperature": self.temperature, "max_new_tokens": self.max_new_tokens, "decoder": self.decoder}
         for piece in self.teller.stream(so_far + said, seed=self.seed + len(self.turns), **settings):
             self.turns[-1] += piece
             sys.stdout.write(piece)

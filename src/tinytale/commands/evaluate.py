@@ -81,6 +81,7 @@ def evaluate(
     from tinytale.evaluation.suite import full_suite
     from tinytale.evaluation.telling import SLOTS
     from tinytale.generation.torch_decoder import TorchDecoder
+    from tinytale.model.derive import cut_vocabulary
     from tinytale.model.weight_files import weights_digest
 
     model, tokenizer = load_weights(weights, device)
@@ -91,7 +92,7 @@ def evaluate(
     told = None
     if suite == "full":
         settings = SampleSettings() if samples is None else SampleSettings(stories=samples)
-        decoder = TorchDecoder(model, SLOTS)
+        decoder = TorchDecoder(cut_vocabulary(model, tokenizer.vocab_size), SLOTS)
         figures, told = full_suite(decoder, tokenizer, Path(data), split, settings, CompletionSettings())
         result |= figures
     if not json:

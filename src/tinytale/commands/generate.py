@@ -101,9 +101,9 @@ def generate(
         else:
             show([str(told[0])])
         return
-    tokens, started = 0, time.perf_counter()
+    tokens, started, decoder = 0, time.perf_counter(), teller.decoder(1)
     for sample in range(samples):
-        pieces = teller.stream(prompt, max_new_tokens=max_new_tokens, sample=sample, **settings)
+        pieces = teller.stream(prompt, max_new_tokens=max_new_tokens, sample=sample, decoder=decoder, **settings)
         sys.stdout.write(("\n" if sample else "") + prompt)
         tokens += len(teller.tokenizer.encode(show(pieces)))
     if console.is_terminal:

@@ -40,7 +40,7 @@ def import_model(
 
     from tinytale.interop import importing
 
-    done = importing.import_model(source, tokenizer or str(source), out, getattr(torch, dtype))
+    done = importing.import_model(source, tokenizer or source, out, getattr(torch, dtype))
     config = done.model.config
     cut = f", {done.rows_cut} rows of padding cut from its vocabulary" if done.rows_cut else ""
     console.print(

@@ -41,7 +41,7 @@ def inspect(folder: str, text: str, *, html: Path | None = None, png: Path | Non
     from tinytale.inspection.table import look_table
     from tinytale.serve.look_page import look_page
 
-    model, tokenizer = load_weights(weights, "cpu", kernels="textbook")
+    model, tokenizer = load_weights(weights, "cpu", "textbook", whole_vocabulary=False)
     data = page_data(model, tokenizer, [tokenizer.end_of_text, *tokenizer.encode(text)])
     note = f"{folder}: {model.config.layers} layers, {model.config.heads} heads, {model.parameter_count():,} weights"
     if html:

@@ -58,12 +58,13 @@ def stories_to_judge(
     from tinytale.evaluation.samples import SampleSettings, kept_stories, tell_samples
     from tinytale.evaluation.telling import SLOTS
     from tinytale.generation.torch_decoder import TorchDecoder
+    from tinytale.model.derive import cut_vocabulary
 
     kept = kept_stories(samples_file, weights)
     if kept and wanted in (None, len(kept[1])):
         return kept
     settings = SampleSettings() if wanted is None else SampleSettings(stories=wanted)
-    told = tell_samples(TorchDecoder(model, SLOTS), tokenizer, settings)
+    told = tell_samples(TorchDecoder(cut_vocabulary(model, tokenizer.vocab_size), SLOTS), tokenizer, settings)
     if not kept:
         write_json(samples_file, {"weights": weights, **told.to_json()})
     return told.settings, told.stories

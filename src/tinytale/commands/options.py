@@ -17,8 +17,10 @@ Precision = Literal["auto", "float32", "bfloat16", "int8"]
 """Of the weights when stories are told."""
 
 
-def load_weights(folder: Path, device: Device, kernels: "Kernels" = "fused") -> "tuple[GPT2, Tokenizer]":
-    """The model of a GPT-2 folder, on its device, and its tokenizer.
+def load_weights(
+    folder: Path, device: Device, kernels: "Kernels" = "fused", whole_vocabulary: bool = True
+) -> "tuple[GPT2, Tokenizer]":
+    """The model of a GPT-2 folder, on its device, and its tokenizer; see `load_storyteller`.
 
     Raises:
         TaleError: a file is missing or damaged, or the model does not know all of the tokens.
@@ -26,7 +28,7 @@ def load_weights(folder: Path, device: Device, kernels: "Kernels" = "fused") -> 
     """
     from tinytale.storyteller import load_storyteller
 
-    teller = load_storyteller(folder, device, kernels)
+    teller = load_storyteller(folder, device, kernels, whole_vocabulary=whole_vocabulary)
     return teller.model, teller.tokenizer
 
 

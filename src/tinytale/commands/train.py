@@ -153,7 +153,7 @@ def _train(
     source = Path(dataset)
     manifest = Manifest.load(source)
     manifest.verify(source)
-    tokenizer = load_tokenizer(str(source))
+    tokenizer = load_tokenizer(source)
     settings = dataclasses.replace(
         settings,
         model=dataclasses.replace(settings.model, vocab_size=tokenizer.vocab_size),

@@ -31,13 +31,15 @@ def decoder_for(model: GPT2, slots: int, precision: Precision = "auto") -> Decod
     On a CPU without the native decoder torch computes in float32, and a line says so.
 
     Raises:
-        UsageError: bfloat16 or int8 on another device than the CPU.
+        UsageError: bfloat16 or int8 on another device than the CPU, or where there is no native decoder.
     """
     if model.device.type != "cpu":
         if precision in ("bfloat16", "int8"):
             raise UsageError(f"precision {precision} is for the CPU, and the model is on {model.device.type}")
         return TorchDecoder(model, slots)
     if reason := why_not(model.config):
+        if precision in ("bfloat16", "int8"):
+            raise UsageError(f"precision {precision} needs the native decoder: {reason}; leave it out, or take float32")
         _tell(reason)
         return TorchDecoder(model, slots)
     return NativeDecoder(model, slots, "int8" if precision == "auto" else precision)
@@ -68,4 +70,4 @@ def choice_for(decoding: Decoding) -> Choice:
 
 @cache
 def _tell(reason: str) -> None:
-    console.print(f"No native decoder: {reason}. Stories come from torch, more slowly.", style="dim")
+    console.print(f"No native decoder: {reason}. Stories come from torch, in float32 and more slowly.", style="dim")

@@ -30,6 +30,9 @@ class TorchDecoder:
     def prefill(self, slot: int, tokens: Sequence[int]) -> Float[Tensor, " V"]:
         """Empty the slot and read 1 to `context_length` tokens; the logits after the last, float32 on the CPU."""
         self.lengths[slot] = 0
+        for layer in self.cache.layers:  # what the last text left is multiplied by 0 in company: it must be finite
+            layer.k_BHSD[slot].zero_()
+            layer.v_BHSD[slot].zero_()
         return self._read([slot], [list(tokens)])[0]
 
     @torch.inference_mode()

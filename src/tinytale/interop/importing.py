@@ -1,6 +1,6 @@
 """Any GPT-2 folder as one of ours: one file of weights, one vocabulary for model and tokenizer, one tokenizer file."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -8,6 +8,7 @@ import torch
 from tinytale.data.tokenizer import Tokenizer, load_tokenizer
 from tinytale.errors import TaleError
 from tinytale.interop.model_folder import card_and_settings, check_new, largest_difference, write_model_folder
+from tinytale.model.derive import cut_vocabulary
 from tinytale.model.folder import load_model
 from tinytale.model.gpt2 import GPT2
 from tinytale.runs import RunFolder
@@ -28,7 +29,7 @@ class Imported:
     """The largest between the logits before and after, of the tokens that the tokenizer has."""
 
 
-def import_model(folder: Path, tokenizer_from: str, out: Path, dtype: torch.dtype) -> Imported:
+def import_model(folder: Path, tokenizer_from: str | Path, out: Path, dtype: torch.dtype) -> Imported:
     """Read a GPT-2 folder and write it as one of ours, whole or not at all; its README.md goes along.
 
     A vocabulary that was padded to a round number is cut to the tokenizer's: nobody can write those tokens, and a model
@@ -46,16 +47,6 @@ def import_model(folder: Path, tokenizer_from: str, out: Path, dtype: torch.dtyp
             f"the tokenizer of {tokenizer_from} has {tokenizer.vocab_size} tokens, the model of {folder} knows"
             f" {source.config.vocab_size}; one of them belongs to another model"
         )
-    model = cut_vocabulary(source, tokenizer.vocab_size) if rows_cut else source
+    model = cut_vocabulary(source, tokenizer.vocab_size)
     write_model_folder(out, model, tokenizer, dtype, card_and_settings(RunFolder(folder)))
     return Imported(model, tokenizer, rows_cut, largest_difference(source, load_model(out)))
-
-
-def cut_vocabulary(model: GPT2, vocab_size: int) -> GPT2:
-    """The model without the last rows of its embedding."""
-    with torch.device("meta"):
-        cut = GPT2(replace(model.config, vocab_size=vocab_size), "fused")
-    weights = model.state_dict()
-    weights["embedding.weight_VC"] = weights["embedding.weight_VC"][:vocab_size]
-    cut.load_state_dict(weights, assign=True)
-    return cut.eval()

@@ -43,14 +43,6 @@ class Block(nn.Module):
         return self.norm2(x_BTC + self.feed_forward(x_BTC))
 
 
-def with_kernels(model: "GPT2", kernels: Kernels) -> "GPT2":
-    """The same weights, shared, not copied, computed by other kernels; in evaluation mode, without gradients."""
-    with torch.device("meta"):
-        other = GPT2(model.config, kernels)
-    other.load_state_dict(model.state_dict(), assign=True)
-    return other.requires_grad_(False).eval()
-
-
 class GPT2(nn.Module):
     r"""The decoder-only language model of Radford et al. (2019).
 

@@ -4,7 +4,6 @@ Letters of shapes: B batch, T positions, C width, E = 3C packed queries, keys an
 """
 
 import ctypes
-import os
 import platform
 import sys
 from functools import lru_cache
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tinytale.native.build import UnavailableError, library
+from tinytale.native.instructions import allowed
 
 SOURCE = Path(__file__).parent / "cpp/attention.cpp"
 VECTORS = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma")
@@ -40,7 +40,7 @@ def _load() -> Kernel | str:
         return f"it is written for Linux on x86-64, and this is {platform.system()} on {platform.machine()}"
     if not torch.cpu._is_avx512_bf16_supported():
         return "the CPU has no AVX512-BF16"
-    if not _wanted("BF16", "FP16", "AMX"):
+    if "avx512_bf16" not in allowed():
         return "ONEDNN_MAX_CPU_ISA leaves out AVX512-BF16"
     try:
         built = library(SOURCE, FLAGS)
@@ -55,13 +55,7 @@ def _load() -> Kernel | str:
     address = ctypes.cast(run_parallel, pointer).value if run_parallel else None
     if address is None and torch.get_num_threads() > 1:
         return "torch's threads cannot be reached: this process has no GOMP_parallel"
-    return Kernel(built, _wanted("AMX") and bool(built.tinytale_tiles()), address)
-
-
-def _wanted(*instructions: str) -> bool:
-    """Whether oneDNN's own switch, ONEDNN_MAX_CPU_ISA, leaves this process one of these instruction sets."""
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
-    return limit in ("", "DEFAULT", "ALL") or any(name in limit for name in instructions)
+    return Kernel(built, "amx_bf16" in allowed() and bool(built.tinytale_tiles()), address)
 
 
 def describe() -> str:

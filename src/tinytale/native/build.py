@@ -1,16 +1,19 @@
 """One C++ file, with its headers, becomes a shared library: compiled once, on first use, into the user's cache."""
 
+import contextlib
 import ctypes
 import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from tinytale.console import console
-from tinytale.files import cache_folder
+from tinytale.errors import TaleError
+from tinytale.files import cache_folder, write_bytes
 
 USUAL = ("c++", "g++", "clang++", "cl")
 
@@ -39,10 +42,13 @@ def library(source: Path, choices: Sequence[Sequence[str]], holds_interpreter: b
         texts = [source.read_bytes(), *(header.read_bytes() for header in sorted(source.parent.glob("*.h")))]
         digest = hashlib.sha256(b"".join(texts) + repr(choices).encode()).hexdigest()
         path = cache_folder() / f"{source.stem}-{digest[:16]}.so"
-        if not path.is_file():
-            _compile(source, choices, path)
-        return (ctypes.PyDLL if holds_interpreter else ctypes.CDLL)(str(path))
-    except (OSError, RuntimeError) as error:  # a RuntimeError where there is no home to keep it in
+        load = ctypes.PyDLL if holds_interpreter else ctypes.CDLL
+        if path.is_file():
+            with contextlib.suppress(OSError):  # cut short, as by a full disk, or from another system: made anew
+                return load(str(path))
+        _compile(source, choices, path)
+        return load(str(path))
+    except (OSError, RuntimeError, TaleError) as error:  # a RuntimeError where there is no home to keep it in
         raise UnavailableError(f"{source.name} cannot be built or loaded: {error}") from error
 
 
@@ -50,15 +56,15 @@ def _compile(source: Path, choices: Sequence[Sequence[str]], path: Path) -> None
     command = compiler()
     if command is None:
         raise UnavailableError("there is no C++ compiler" + " as $CXX names it" * ("CXX" in os.environ))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     begun, said = time.monotonic(), ""
     for flags in choices:
-        ended = subprocess.run([command, *flags, str(source), "-o", str(partial)], capture_output=True, text=True)
-        if ended.returncode == 0:
-            partial.replace(path)
-            seconds = time.monotonic() - begun
-            console.print(f"Compiled {source.name} in {seconds:.1f} s, once, into {path}", style="dim")
-            return
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / path.name
+            ended = subprocess.run([command, *flags, str(source), "-o", str(made)], capture_output=True, text=True)
+            if ended.returncode == 0:
+                write_bytes(path, made.read_bytes())
+                seconds = time.monotonic() - begun
+                console.print(f"Compiled {source.name} in {seconds:.1f} s, once, into {path}", style="dim")
+                return
         said = next((line for line in ended.stderr.splitlines() if "error" in line), f"exit code {ended.returncode}")
     raise UnavailableError(f"{command} cannot compile {source.name}: {said.strip()}")

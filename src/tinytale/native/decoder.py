@@ -24,7 +24,8 @@ from tinytale.native.instructions import allowed, choices
 Precision = Literal["float32", "bfloat16", "int8"]
 
 SOURCE = Path(__file__).parent / "cpp/decoder.cpp"
-BASE = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp-simd", "-Wno-psabi")
+BASE = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp-simd", "-fno-strict-aliasing", "-Wno-psabi")
+"""Without strict aliasing, since one piece of memory is read as numbers of several kinds."""
 BITS = {"float32": 32, "bfloat16": 16, "int8": 8}
 LAYER = (
     "norm1.gain_C",
@@ -82,8 +83,10 @@ def _load() -> Kernel | str:
     built.tinytale_decoder_run.argtypes = [pointer, pointer, whole, whole, pointer, pointer, pointer, whole]
     built.tinytale_decoder_copy.argtypes = [pointer, whole, whole]
     for name in ("delete", "run", "copy"):
-        built[f"tinytale_decoder_{name}"].restype = None
-    tiles = "amx_int8" in allowed() and torch.cpu._init_amx()
+        getattr(built, f"tinytale_decoder_{name}").restype = None
+    tiles = (
+        bool(built.tinytale_decoder_tiles()) and {"amx_int8", "amx_bf16"} <= allowed().keys() and torch.cpu._init_amx()
+    )
     process = ctypes.CDLL(None)
     runtime = [getattr(process, name, None) for name in ("GOMP_parallel", "omp_get_num_threads")]
     addresses = [ctypes.cast(function, pointer).value for function in runtime if function]

@@ -6,13 +6,16 @@ from pathlib import Path
 
 LEVELS = {
     "SSE41": {},
+    "AVX": {},
     "AVX2": {"avx2": "-mavx2", "fma": "-mfma"},
     "AVX2_VNNI": {"avx_vnni": "-mavxvnni"},
+    "AVX2_VNNI_2": {},
     "AVX512_CORE": {f"avx512{part}": f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")},
     "AVX512_CORE_VNNI": {"avx512_vnni": "-mavx512vnni"},
     "AVX512_CORE_BF16": {"avx512_bf16": "-mavx512bf16"},
     "AVX512_CORE_FP16": {},
     "AVX512_CORE_AMX": {"amx_tile": "-mamx-tile", "amx_int8": "-mamx-int8", "amx_bf16": "-mamx-bf16"},
+    "AVX512_CORE_AMX_FP16": {},
 }
 """By oneDNN's names of instruction sets, each with all before it: instructions as Linux names them, and their flags."""
 
@@ -29,6 +32,8 @@ def processor_flags() -> set[str]:
 def allowed() -> dict[str, str]:
     """The instructions that this processor has and oneDNN's own switch, ONEDNN_MAX_CPU_ISA, leaves to this process."""
     limit, present, found = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper(), processor_flags(), {}
+    if limit.startswith("AVX10_1_512"):  # other names of the last three: AVX10_1_512_AMX is AVX512_CORE_AMX
+        limit = "AVX512_CORE" + (limit.removeprefix("AVX10_1_512") or "_FP16")
     for level, instructions in LEVELS.items():
         found |= {name: flag for name, flag in instructions.items() if name in present}
         if level == limit:

@@ -13,7 +13,8 @@ from starlette.requests import ClientDisconnect
 from tinytale.data.tokenizer import Tokenizer
 from tinytale.errors import UsageError
 from tinytale.generation.stories import opened
-from tinytale.model.gpt2 import GPT2, with_kernels
+from tinytale.model.derive import with_kernels
+from tinytale.model.gpt2 import GPT2
 from tinytale.runs import RunFolder
 from tinytale.serve.scheduler import Scheduler
 

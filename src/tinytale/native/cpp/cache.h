@@ -51,11 +51,13 @@ public:
         memcpy(values_ + target * values, values_ + source * values, values * sizeof(cell));
     }
 
-    // The row's key and value in this head.
+    // The row's key and value in this head. Rows of one text come in the order of their positions: the first of those whose
+    // values share a cell clears it, since what an earlier text has left there may not be finite, and is multiplied by 0.
     void remember(const Row& row, long layer, long h, const float* key, const float* value) const {
         const long t = row.position;
         cell* keys = keys_ + head(row, layer, h) * key_room() + t / LANES * LANES * key_depth() + t % LANES;
         cell* values = values_ + head(row, layer, h) * value_room() + t / Stored::GROUP * value_row();
+        if (t % Stored::GROUP == 0) memset(values, 0, s_.head_size() * sizeof(cell));
         for (long d = 0; d < s_.head_size(); d++) {
             reinterpret_cast<Number*>(keys + d / Stored::GROUP * LANES)[d % Stored::GROUP] = Stored::number(key[d]);
             reinterpret_cast<Number*>(values + d)[t % Stored::GROUP] = Stored::number(value[d]);

@@ -94,9 +94,8 @@ private:
             product(layer.qkv, N, worker, [&](long r, long n, const float* values) {
                 memcpy(packed_ + r * padded(3 * C, PANEL) + n, values, PANEL * sizeof(float));
             });
-            worker.share(N * s_.heads, [&](long i) {
-                const long r = i / s_.heads, h = i % s_.heads;
-                cache_.remember(rows[r], l, h, part(r, 1, h), part(r, 2, h));
+            worker.share(s_.heads, [&](long h) {
+                for (long r = 0; r < N; r++) cache_.remember(rows[r], l, h, part(r, 1, h), part(r, 2, h));
             });
             worker.share(N * s_.heads, [&](long i) {
                 const long r = i / s_.heads, h = i % s_.heads;
@@ -228,6 +227,15 @@ void work(void* data) {
 }  // namespace
 
 extern "C" {
+
+// Whether it was built with products on AMX tiles.
+int tinytale_decoder_tiles() {
+#ifdef TILES
+    return 1;
+#else
+    return 0;
+#endif
+}
 
 // A decoder in `precision` (32, 16 or 8 bits), or null if there is not enough memory. `sizes` are as in `Sizes`; `weights`
 // point to float32 arrays: embedding, positions, the final norm's gain and bias, then for each layer those of norm1, qkv,
