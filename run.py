@@ -3,7 +3,7 @@
 
     python3 run.py                    the main job: a GPT-2 learns to tell stories, from nothing to its first samples
     python3 run.py test               all checks: ruff, pyright, every test (--peers: against other programs too;
-                                      --full: faults and abuse of the server in full numbers)
+                                      --full: faults, and abuse of the server, in full numbers)
     python3 run.py test ARGUMENT ...  pytest alone, with these arguments
     python3 run.py COMMAND ...        any tinytale command (--help lists them)
 
@@ -107,7 +107,7 @@ def install(*stages: str) -> None:
         return
     say(f"Setting up {VENV}:")
     with Path(__file__).open("rb") as lock:
-        with contextlib.suppress(ImportError):  # one start at a time, where there is fcntl (not on Windows)
+        with contextlib.suppress(ImportError, OSError):  # one start at a time, where there are such locks
             import fcntl
 
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -233,7 +233,8 @@ class TrainConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        if self.sequence_length > self.model.context_length:
+        unsettled = self.run.start_from and not self.run.start_digest  # the model will have the shape of those weights
+        if self.sequence_length > self.model.context_length and not unsettled:
             raise UsageError(
                 f"DataConfig.sequence_length is {self.sequence_length}, but the model has {self.model.context_length}"
                 f" positions; shorten it, or raise model.context_length"

@@ -35,9 +35,10 @@ def held(folder: Path) -> Iterator[None]:
         raise TaleError(f"{folder} is being trained by {_holder(path)}; wait for its end, or stop it")
     try:
         holder = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, json.dumps(holder).encode())
+        with contextlib.suppress(OSError):  # a full disk: what is locked is locked, and whoever meets it learns less
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, json.dumps(holder).encode())
         yield
     finally:
         with contextlib.suppress(OSError):

@@ -228,6 +228,6 @@ def test_what_cannot_be_raced_is_said(tale: Callable, dataset: Path, tmp_path: P
         Distances(fractions=(0.0,))
     with pytest.raises(UsageError, match="seeds is 0; expected at least 1"):
         Distances(seeds=0)
-    monkeypatch.setattr("tinytale.commands.bench.find_spec", lambda name: None)
+    monkeypatch.setattr("tinytale.commands.options.find_spec", lambda name: None)
     done = tale(*race)
     assert (done.code, "pip install 'tinytale[report]'" in done.err) == (1, True)

@@ -93,6 +93,6 @@ def test_what_cannot_be_compared_is_said(tale, runs, tmp_path: Path, monkeypatch
     (run / "metrics.jsonl").unlink()
     ended = tale("compare", run, "--out", tmp_path / "figure.png")
     assert ended.code == 1 and "no curve to draw" in ended.err
-    monkeypatch.setattr("tinytale.commands.compare.find_spec", lambda name: None)
+    monkeypatch.setattr("tinytale.commands.options.find_spec", lambda name: None)
     ended = tale("compare", run, "--out", tmp_path / "figure.png")
     assert ended.code == 1 and "pip install 'tinytale[report]'" in ended.err

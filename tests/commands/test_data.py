@@ -55,7 +55,7 @@ def test_what_cannot_be_done_is_said_at_once(small: Path, tmp_path: Path, monkey
         data(small, png=tmp_path)
     with pytest.raises(TaleError, match="not a finished dataset"):
         data(tmp_path)
-    monkeypatch.setattr("tinytale.commands.data.find_spec", lambda name: None if name == "matplotlib" else object())
+    monkeypatch.setattr("tinytale.commands.options.find_spec", lambda name: None if name == "matplotlib" else object())
     with pytest.raises(TaleError, match="matplotlib is not installed"):
         data(small, png=tmp_path / "figure.png")
 

@@ -139,6 +139,7 @@ def test_a_file_in_the_place_of_the_run_is_an_error_of_ours(tale, dataset: Path,
         (["--model.width=32"], "model.width: 16 -> 32"),
         (["--seed=1"], "run.seed: 0 -> 1"),
         (["--optimiser.learning-rate=0.5"], "optimiser.learning_rate: 0.01 -> 0.5"),
+        (["--run.evaluate-tokens=50"], "run.evaluate_tokens: 100 -> 50"),  # the best is the best by one measure
     ],
 )
 def test_a_resume_with_other_settings_is_refused(options: list[str], change: str, tale, dataset: Path, out: Path):
@@ -146,6 +147,32 @@ def test_a_resume_with_other_settings_is_refused(options: list[str], change: str
     ended = tale("train", dataset, "--out", out, "--resume", *options, "--max-steps=2")
     assert ended.code == 2 and f"Changed: {change}." in ended.err
     assert RunFolder(out).pointer("latest") == 1
+
+
+def test_epochs_asked_for_later_count_more_than_the_steps_that_it_was_begun_with(tale, dataset: Path, out: Path):
+    assert tale("train", dataset, "--out", out, *tiny(**{"--data.batch-size": 64}), "--max-steps=2").code == 0
+    resumed = tale("train", dataset, "--out", out, "--resume", "--run.epochs=0.05")
+    steps = RunFolder(out).pointer("latest")
+    assert resumed.code == 0 and steps is not None and steps > 2 and f"Done: {steps} steps" in resumed.err
+    assert RunFolder(out).read_config().run.max_steps is None
+
+
+@pytest.mark.parametrize("named", ['recipe = "mine"\n', ""])
+def test_the_same_command_goes_on_whatever_the_recipe_is_called(named: str, tale, dataset: Path, out: Path):
+    file = out.parent / "my.toml"
+    file.write_text(f"{named}[optimiser]\nlearning_rate = 0.005\n")
+    command = ["train", dataset, "--out", out, "--config", file, *TINY, "--max-steps=1"]
+    assert tale(*command).code == 0
+    assert tale(*command, "--resume").code == 0
+    assert tale("train", dataset, "--out", out, "--resume", "--max-steps=2").code == 0
+    assert RunFolder(out).read_config().recipe == ("mine" if named else "pocket")
+
+
+def test_a_run_that_goes_on_has_its_own_recipe(tale, dataset: Path, out: Path):
+    assert tale("train", dataset, "--out", out, "--recipe=small", *TINY, "--max-steps=1").code == 0
+    assert tale("train", dataset, "--out", out, "--resume", "--max-steps=2").code == 0
+    other = tale("train", dataset, "--out", out, "--recipe=gpt2", "--resume", "--max-steps=3")
+    assert other.code == 2 and "was begun with other settings" in other.err
 
 
 def test_a_resume_on_another_dataset_is_refused_and_on_a_moved_one_is_not(

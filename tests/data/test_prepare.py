@@ -25,8 +25,6 @@ from tinytale.errors import TaleError, UsageError
 
 TENTHS = {"dev_fraction": 0.1, "test_fraction": 0.1}
 
-FULL = bool(os.environ.get("TINYTALE_FULL_FAULTS"))
-KILLS = 20 if FULL else 3
 
 SPEC = importlib.util.spec_from_file_location("data_conftest", Path(__file__).with_name("conftest.py"))
 conftest = importlib.util.module_from_spec(SPEC)
@@ -122,9 +120,9 @@ def test_a_given_tokenizer_is_used(dataset, tmp_path):
     assert second.settings["tokenizer"] == "dataset"
 
 
-def test_the_same_bytes_for_any_number_of_processes(dataset, tmp_path, monkeypatch):
+def test_the_same_bytes_for_any_number_of_processes(dataset, tmp_path, monkeypatch, count):
     folder, manifest = dataset()
-    for processes in (2, 4) if FULL else (2,):
+    for processes in (2, 4)[: count(1, 2)]:
         again = prepare(
             str(tmp_path / "stories.txt"),
             tmp_path / f"with-{processes}",
@@ -267,11 +265,11 @@ def run(source: Path, out: Path, processes: int) -> subprocess.Popen[bytes]:
     )
 
 
-def test_killed_and_run_again_it_yields_the_same_bytes(dataset, tmp_path):
+def test_killed_and_run_again_it_yields_the_same_bytes(dataset, tmp_path, count):
     dataset(count=1500, shard_bytes=3000)
     expected = bytes_of(tmp_path / "dataset")
     draw = random.Random(13)
-    for kill in range(KILLS):
+    for kill in range(count(3, 20)):
         out, processes = tmp_path / f"killed-{kill}", 1 + kill % 2
         child = run(tmp_path / "stories.txt", out, processes)
         while child.poll() is None and not (out / "ledger.jsonl").exists():

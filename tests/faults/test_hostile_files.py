@@ -1,12 +1,11 @@
 """Files that are damaged, odd or hostile: our error in good time, and nothing in them is ever run.
 
-TINYTALE_FULL_FAULTS=1 does 10,000 mutations.
+--full does 10,000 mutations.
 """
 
 import hashlib
 import json
 import math
-import os
 import pickle
 import random
 import shutil
@@ -29,7 +28,6 @@ from tinytale.errors import TaleError
 from tinytale.training.checkpoint import _seal
 from tinytale.training.trainer import Trainer
 
-FULL = os.environ.get("TINYTALE_FULL_FAULTS") == "1"
 SECONDS = 2.0
 MEMORY = 500 * 2**20
 
@@ -223,13 +221,13 @@ def reseal(folder: Path) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_mutated_file_is_used_or_refused_in_good_time(
-    target: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count
 ):
     """Never another error than ours. What a resumed run would do with odd but possible settings is not awaited."""
     monkeypatch.setattr(Trainer, "train", lambda self, interrupt: self._metrics().__exit__(None, None, None) or 0)
     file, changes, questions = TARGETS[target]
     original, refused = (whole / file).read_bytes(), 0
-    attempts = 10_000 // len(TARGETS) + 1 if FULL else 25
+    attempts = count(25, 10_000 // len(TARGETS) + 1)
     for attempt in range(attempts):
         chosen, folder = random.Random(f"{target} {attempt}"), tmp_path / "mutated"
         shutil.copytree(whole, folder)

@@ -1,4 +1,4 @@
-"""What is done to a training run, and what must hold then. TINYTALE_FULL_FAULTS=1 does it as often as promised."""
+"""What is done to a training run, and what must hold then. --full does it as often as promised."""
 
 import json
 import os
@@ -17,7 +17,6 @@ from tinytale.runs import RunFolder
 from tinytale.training.interrupt import Interrupt
 from tinytale.training.metrics import read_metrics
 
-FULL = os.environ.get("TINYTALE_FULL_FAULTS") == "1"
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and file limits as on Linux and macOS")
 EVERY_STEP = ["--run.checkpoint-seconds=0"]
 NEVER = ["--run.checkpoint-seconds=9999", "--run.evaluate-every=9999"]
@@ -52,9 +51,11 @@ def newest_is_whole(run: RunFolder) -> None:
 
 @POSIX
 @pytest.mark.slow
-def test_kills_at_random_moments_change_nothing_to_the_bit(dataset: Path, tmp_path: Path, spawn_tale, train_options):
+def test_kills_at_random_moments_change_nothing_to_the_bit(
+    dataset: Path, tmp_path: Path, spawn_tale, train_options, count
+):
     options = [*train_options, *EVERY_STEP, "--max-steps=24", "--run.evaluate-every=7", "--model.dropout=0.1"]
-    whole, chosen, kills, wanted = tmp_path / "whole", random.Random(0), 0, 100 if FULL else 3
+    whole, chosen, kills, wanted = tmp_path / "whole", random.Random(0), 0, count(3, 100)
     spawn_tale("--help").join()  # the process that all others are forked from has started now
     begun = time.monotonic()
     reference = spawn_tale("train", dataset, "--out", whole, *options)
@@ -117,14 +118,14 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, moment: int, after: bool) -> list
 SAVES = {"run": {"max_steps": 3, "evaluate_every": 1, "keep_checkpoints": 1}, "model": {"layers": 1}}
 
 
-def test_a_kill_inside_a_save_loses_nothing(trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_kill_inside_a_save_loses_nothing(trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count):
     whole = trainer(tmp_path / "whole", **SAVES)
     with monkeypatch.context() as patch:
-        count = killed_at(patch, -1, after=False)
+        calls = killed_at(patch, -1, after=False)
         whole.train(Interrupt())
-    assert count[0] > 50
-    moments = [(moment, after) for moment in range(1, count[0] + 1) for after in (False, True)]
-    for moment, after in moments if FULL else random.Random(1).sample(moments, 12):
+    assert calls[0] > 50
+    moments = [(moment, after) for moment in range(1, calls[0] + 1) for after in (False, True)]
+    for moment, after in random.Random(1).sample(moments, count(12, len(moments))):
         folder = tmp_path / f"{moment}-{after}"
         with monkeypatch.context() as patch, pytest.raises(Killed):
             killed_at(patch, moment, after)
@@ -174,10 +175,10 @@ def again(trainer, run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("name", CHECKPOINT_FILES)
-def test_one_flipped_bit_is_refused_by_name(name: str, trainer, trained: RunFolder):
+def test_one_flipped_bit_is_refused_by_name(name: str, trainer, trained: RunFolder, count):
     path = trained.checkpoint(8) / name
     whole, chosen = path.read_bytes(), random.Random(name)
-    for _ in range(200 if FULL else 20):
+    for _ in range(count(20, 200)):
         damaged, bit = bytearray(whole), chosen.randrange(8 * len(whole))
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
@@ -220,13 +221,19 @@ def wait_for(condition, process, seconds: float = 60.0) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_writes_a_checkpoint_and_the_run_goes_on_from_there(
-    number: signal.Signals, code: int, dataset: Path, tmp_path: Path, spawn_tale, train_options
+    number: signal.Signals,
+    code: int,
+    dataset: Path,
+    tmp_path: Path,
+    spawn_tale,
+    train_options,
+    count,
 ):
     options = [*train_options, *NEVER, "--max-steps=200"]
     whole = spawn_tale("train", dataset, "--out", tmp_path / "whole", *options)
     whole.join(120)
     assert whole.exitcode == 0
-    for moment in range(20 if FULL else 1):
+    for moment in range(count(1, 20)):
         folder, chosen = tmp_path / str(moment), random.Random(moment)
         process = spawn_tale("train", dataset, "--out", folder, *options)
         at_step = chosen.randrange(1, 150)

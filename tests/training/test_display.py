@@ -33,3 +33,13 @@ def test_without_a_terminal_lines_say_what_matters(capsys: pytest.CaptureFixture
     assert lines[0] == "pocket on stories"
     assert lines[1].startswith("step 2/2  loss 4.500") and lines[1].endswith("tokens/s  0:00 left")
     assert lines[2:] == ["step 2/2  dev loss 4.750  (2.125 bits per byte) at step 2, best was step 1", "going on"]
+
+
+def test_the_curve_of_a_long_run_stays_small_and_true():
+    display = ConsoleDisplay("long", 0, 100_000, 1)
+    for step in range(1, 50_001):
+        display.step(step, float(step))
+    assert 1024 <= len(display.curve) < 2048
+    points = [(place + 0.5) * display.steps_a_point + 0.5 for place in range(len(display.curve))]
+    assert display.curve == pytest.approx(points)
+    assert list(display.losses) == [float(step) for step in range(49_981, 50_001)]

@@ -208,12 +208,12 @@ def test_when_a_rank_is_killed_the_others_leave_and_say_why(ranks, tmp_path: Pat
 
 @pytest.mark.slow
 def test_torchrun_begins_again_after_a_kill_and_ends_with_the_same_bits(
-    run_ranks, dataset: Path, tmp_path: Path, train_options
+    run_ranks, dataset: Path, tmp_path: Path, train_options, count
 ):
     options = ["--max-steps=8", "--run.evaluate-every=2"]
     whole = run_ranks(2, "whole", *options)
     options += [option for option in train_options if "batch-size" not in option] + ["--data.batch-size=12"]
-    for attempt in range(20 if os.environ.get("TINYTALE_FULL_FAULTS") == "1" else 1):
+    for attempt in range(count(1, 20)):
         run, program, log = (tmp_path / f"{attempt}{end}" for end in ("", ".py", ".log"))
         kill = IN_RANK_1.format(step=3 + attempt % 4, signal="SIGKILL")
         program.write_text(f"{kill}\nimport runpy\nrunpy.run_module('tinytale', run_name='__main__')\n")

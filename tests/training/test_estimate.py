@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from tinytale.config import DataConfig, ModelConfig, RunConfig, TrainConfig, override
 from tinytale.recipes import pocket
 from tinytale.training.estimate import checkpoints, compiling_pays, estimate, evaluations
+from tinytale.training.interrupt import Interrupt
+from tinytale.training.trainer import Trainer
 
 
 def test_an_estimate_by_hand():
@@ -27,26 +31,44 @@ def test_only_a_run_that_is_long_for_its_device_is_compiled():
     assert not compiling_pays(config, 10**9, "mps")
 
 
-def as_the_trainer_counts(steps: int, every: int, seconds_apart: float, step_seconds: float) -> tuple[int, int]:
-    """The rule of `Trainer.train`, step by step."""
+def as_the_trainer_counts(first: int, last: int, every: int, seconds_apart: float) -> tuple[int, int]:
+    """The rule of `Trainer.train`, step by step, each of half a second."""
     looks = saves = 0
-    last_saved = 0.0
-    for step in range(1, steps + 1):
-        evaluate = step == steps or step % every == 0
+    last_saved = first / 2
+    for step in range(first + 1, last + 1):
+        evaluate = step == last or step % every == 0
         looks += evaluate
-        if evaluate or step * step_seconds - last_saved >= seconds_apart:
+        if evaluate or step / 2 - last_saved >= seconds_apart:
             saves += 1
-            last_saved = step * step_seconds
+            last_saved = step / 2
     return looks, saves
 
 
-@pytest.mark.parametrize("steps", [1, 9, 10, 11, 40, 57])
+@pytest.mark.parametrize(
+    ("first", "last"), [(0, 1), (0, 9), (0, 10), (0, 11), (0, 57), (7, 9), (10, 30), (10, 31), (15, 57)]
+)
 @pytest.mark.parametrize("seconds_apart", [0.0, 1.0, 3.0, 6.5, 100.0])
-def test_evaluations_and_checkpoints_are_counted_as_the_trainer_does_them(steps: int, seconds_apart: float):
+def test_evaluations_and_checkpoints_are_counted_as_the_rule_has_them(first: int, last: int, seconds_apart: float):
     config = TrainConfig(run=RunConfig(evaluate_every=10, checkpoint_seconds=seconds_apart))
-    counted = evaluations(config, steps), checkpoints(config, steps, step_seconds=0.5)
-    assert counted == as_the_trainer_counts(steps, 10, seconds_apart, 0.5)
+    counted = evaluations(config, first, last), checkpoints(config, first, last, step_seconds=0.5)
+    assert counted == as_the_trainer_counts(first, last, 10, seconds_apart)
+
+
+@pytest.mark.parametrize("first", [0, 3, 8])
+def test_the_trainer_follows_the_rule(first: int, trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With a clock that moves on by half a second whenever a step begins."""
+    times = {"evaluate_every": 5, "checkpoint_seconds": 1.5, "keep_checkpoints": 99}
+    if first:
+        trainer(tmp_path / "run", run={**times, "max_steps": first}).train(Interrupt())
+    made = trainer(tmp_path / "run", run={**times, "max_steps": 13})
+    done = []
+    monkeypatch.setattr(Trainer, "_save", lambda self: done.append("save"))
+    monkeypatch.setattr(Trainer, "_evaluate", lambda self, *_: done.append("look"))
+    made.train(Interrupt(), clock=lambda: made.state.progress.step / 2)
+    config = made.state.config
+    assert done.count("look") == evaluations(config, first, 13)
+    assert done.count("save") == checkpoints(config, first, 13, step_seconds=0.5)
 
 
 def test_a_run_that_is_done_takes_nothing():
-    assert evaluations(TrainConfig(), 0) == checkpoints(TrainConfig(), 0, 1.0) == 0
+    assert evaluations(TrainConfig(), 300, 300) == checkpoints(TrainConfig(), 300, 300, 1.0) == 0

@@ -178,14 +178,20 @@ def test_compile_is_used_where_it_works(monkeypatch):
     assert compiled_or_eager(lambda: torch.zeros(()))() == 1
 
 
-def test_an_error_of_the_function_itself_is_not_blamed_on_the_compiler_twice(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+def test_an_error_of_the_function_itself_is_not_blamed_on_the_compiler_twice(monkeypatch, capsys):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *arguments: function(*arguments))
+    calls = []
 
     def wrong() -> torch.Tensor:
+        calls.append(1)
         raise TaleError("my own")
 
-    with pytest.raises(TaleError, match="my own"):
-        compiled_or_eager(wrong)()
+    careful = compiled_or_eager(wrong)
+    for number in (2, 3):  # compiled, and once without; from then on without
+        with pytest.raises(TaleError, match="my own"):
+            careful()
+        assert len(calls) == number
+    assert capsys.readouterr().err.count("torch.compile does not work here (my own)") == 1
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

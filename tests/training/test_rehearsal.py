@@ -81,11 +81,11 @@ def test_a_part_of_a_micro_batch_is_not_compiled(rehearsed: Callable[..., Rehear
 
 
 def test_the_whole_is_the_sum_of_its_parts(trainer: Callable, tmp_path: Path):
-    state = trainer(tmp_path / "run", run={"evaluate_every": 10, "checkpoint_seconds": 6.0}).state
+    state = trainer(tmp_path / "run", run={"evaluate_every": 10, "checkpoint_seconds": 6.0, "max_steps": 25}).state
     found = Rehearsal(2.0, 30.0, 5.0, 0.5, 0.25, memory=1, sequences=4, compiled=True)
-    saves = checkpoints(state.config, 25, 2.0)
+    saves = checkpoints(state.config, 0, 25, 2.0)
     assert saves == 3 + 3 + 3 + 1
-    assert found.total(state, 25) == 30 + 25 * 2 + 3 * (5 + 0.25) + saves * 0.5
+    assert found.total(state, 0) == 30 + 25 * 2 + 3 * (5 + 0.25) + saves * 0.5
 
 
 def test_nothing_stays_on_the_disk_and_a_folder_that_refuses_is_named(trainer: Callable, tmp_path: Path, monkeypatch):

@@ -150,12 +150,25 @@ def test_a_checkpoint_is_due_after_so_many_seconds(trainer, tmp_path: Path):
     assert json.loads((RunFolder(tmp_path).checkpoint(8) / "state.json").read_text())["progress"]["seconds"] == 80
 
 
-def test_time_adds_up_over_interruptions(trainer, tmp_path: Path):
-    ticks = iter(range(1000))
-    made = trainer(tmp_path)
+def test_each_line_has_the_time_of_its_own_step_and_time_adds_up_over_interruptions(trainer, tmp_path: Path):
+    made = trainer(tmp_path, run={"max_steps": 5, "evaluate_every": 3})
     made.state.progress.seconds = 100.0
-    made.train(Interrupt(), clock=lambda: next(ticks))
-    assert next(read_metrics(tmp_path / "metrics.jsonl"))["seconds"] > 100
+    made.train(Interrupt(), clock=lambda: 7.0 + 10 * made.state.progress.step)
+    lines = [(entry["step"], entry["seconds"]) for entry in read_metrics(tmp_path / "metrics.jsonl")]
+    assert lines == [(1, 110), (2, 120), (3, 130), (3, 130), (4, 140), (5, 150), (5, 150)]
+    assert made.state.progress.seconds == 150
+
+
+def test_without_the_name_of_the_latest_nothing_is_deleted(trainer, tmp_path: Path):
+    train(trainer(tmp_path, run={"keep_checkpoints": 3}))
+    (tmp_path / "latest").unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    newest = RunFolder(tmp_path).checkpoint(8).name
+    with pytest.raises(TaleError, match=f"`latest` is gone; to go on from the newest, write {newest} into"):
+        trainer(tmp_path, run={"keep_checkpoints": 3})
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    RunFolder(tmp_path).point("latest", 8)
+    trainer(tmp_path, run={"keep_checkpoints": 3})
 
 
 def test_a_run_never_goes_back_before_its_checkpoint(trainer, tmp_path: Path):

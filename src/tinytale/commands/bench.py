@@ -1,7 +1,6 @@
 """`tinytale bench`: measured side by side with other programs."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,9 +11,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from tinytale.bench.conditions import Allocator, Conditions, Isa
-from tinytale.commands.options import check_file, print_json
+from tinytale.commands.options import check_file, need, print_json
 from tinytale.console import console, progress_bar
-from tinytale.errors import TaleError, UsageError
+from tinytale.errors import UsageError
 from tinytale.files import write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -337,8 +336,7 @@ def race(
     if out.is_file():
         raise UsageError(f"{out} is a file; name a folder for the runs")
     drawn = only in (None, "summary")
-    if drawn and not find_spec("matplotlib"):
-        raise TaleError("matplotlib is not installed, which this needs; install it: pip install 'tinytale[report]'")
+    need(["matplotlib"] * drawn, "report")
     from tinytale.bench.race import Distances
     from tinytale.bench.race_parts import Race
     from tinytale.bench.race_summary import TIMED

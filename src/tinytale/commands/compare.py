@@ -1,9 +1,8 @@
 """`tinytale compare`: models side by side, from their folders alone."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
-from tinytale.commands.options import print_json
+from tinytale.commands.options import need, print_json
 from tinytale.console import console
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import write_bytes
@@ -31,8 +30,7 @@ def compare(*folders: str, out: Path | None = None, json: bool = False) -> None:
     kind = out and out.suffix.lower().removeprefix(".")
     if out and (kind not in ("png", "svg") or out.is_dir()):
         raise UsageError(f"--out is {str(out)!r}; expected a file that ends in .png or .svg")
-    if out and not find_spec("matplotlib"):
-        raise TaleError("matplotlib is not installed, which this needs; install it: pip install 'tinytale[report]'")
+    need(["matplotlib"] * bool(out), "report")
     found = [find_folder(name) for name in folders]
 
     from tinytale.report.compare_tables import compare_tables

@@ -1,11 +1,10 @@
 """`tinytale data`: what is in a prepared dataset."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
-from tinytale.commands.options import check_file, print_json
+from tinytale.commands.options import check_file, need, print_json
 from tinytale.console import console, progress_bar
-from tinytale.errors import TaleError, UsageError
+from tinytale.errors import UsageError
 
 
 def data(dataset: Path, *, png: Path | None = None, stories: int = 3, seed: int = 0, json: bool = False) -> None:
@@ -31,9 +30,7 @@ def data(dataset: Path, *, png: Path | None = None, stories: int = 3, seed: int 
     if stories < 0:
         raise UsageError(f"the number of stories must be at least 0, not {stories}")
     check_file(png, "picture")
-    for library in ("datasketch", *(["matplotlib"] if png else [])):
-        if not find_spec(library):
-            raise TaleError(f"{library} is not installed, which this needs; install it: pip install 'tinytale[report]'")
+    need(["datasketch", *["matplotlib"] * bool(png)], "report")
     from tinytale.data.survey import random_stories, survey
 
     with progress_bar("B") as bar:

@@ -47,7 +47,8 @@ def _rehearse(
     from tinytale.training.estimate import checkpoints, estimate, evaluations
     from tinytale.training.rehearsal import rehearse
 
-    steps = max(0, state.max_steps - (folder.pointer("latest") or 0))
+    first = min(folder.pointer("latest") or 0, state.max_steps)
+    steps = state.max_steps - first
     tokens = steps * state.config.tokens_per_step
     need = estimate(
         replace(state.config, run=replace(state.config.run, precision=state.precision)), tokenizer.vocab_size
@@ -61,7 +62,7 @@ def _rehearse(
             tokenizer.end_of_text,
             tokenizer.to_json().encode(),
         )
-    total = found.total(state, steps)
+    total = found.total(state, first)
     result = {
         "device": state.device.type,
         "precision": state.precision,
@@ -71,8 +72,8 @@ def _rehearse(
         "flop_per_token": need.flop_per_token,
         "flop": need.flop_per_token * tokens,
         "memory": {"estimated": need.memory_bytes, "measured": found.memory},
-        "evaluations": evaluations(state.config, steps),
-        "checkpoints": checkpoints(state.config, steps, found.step),
+        "evaluations": evaluations(state.config, first, state.max_steps),
+        "checkpoints": checkpoints(state.config, first, state.max_steps, found.step),
         "seconds": {
             "step": found.step,
             "compilation": found.compilation,

@@ -1,13 +1,12 @@
 """`tinytale evaluate`: how well a model predicts stories that it has not seen, and how good those are that it tells."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from tinytale.commands.judging import examine, find_examiner, stories_to_judge
-from tinytale.commands.options import Device, load_weights, print_json
+from tinytale.commands.options import Device, load_weights, need, print_json
 from tinytale.console import console
-from tinytale.errors import TaleError, UsageError
+from tinytale.errors import UsageError
 from tinytale.files import write_json
 from tinytale.runs import RunFolder, find_folder, is_shipped, model_folder
 
@@ -65,9 +64,7 @@ def evaluate(
         raise UsageError(f"samples is {samples}; expected at least 1, and --suite full or --judge, which need stories")
     if suite == "full":
         _check_own_dataset(run, data)
-        for library in ("datasketch", "sacrebleu"):
-            if not find_spec(library):
-                raise TaleError(f"{library} is not installed, which --suite full needs: pip install 'tinytale[report]'")
+        need(("datasketch", "sacrebleu"), "report", "--suite full")
     in_run = is_run and not is_shipped(run.path)
     kept_in = out or (run.evaluation if in_run else None)
     examiner = find_examiner(judge, judge_model, kept_in)

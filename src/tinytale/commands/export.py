@@ -1,12 +1,11 @@
 """`tinytale export`: a run or a model, in a form for elsewhere."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tinytale.commands.options import load_weights
+from tinytale.commands.options import load_weights, need
 from tinytale.console import console
-from tinytale.errors import TaleError, UsageError
+from tinytale.errors import UsageError
 from tinytale.files import read_json
 from tinytale.runs import CARD, RunFolder, find_folder, model_folder
 
@@ -78,9 +77,7 @@ def export(
         raise UsageError(f"--cache is for --to onnx, not --to {to}")
     if any((license, language, data_note)) and not makes_card:
         raise UsageError("--license, --language and --data-note are for a new card, which only a run without one gets")
-    for library in LIBRARIES.get(to, ()):
-        if not find_spec(library):
-            raise TaleError(f"{library} is not installed, which this needs; install it: pip install 'tinytale[export]'")
+    need(LIBRARIES.get(to, ()), "export")
 
     if to == "gguf":
         _to_gguf(weights, out, dtype, source.path.resolve().name)

@@ -1,11 +1,10 @@
 """`tinytale inspect`: look inside a model while it reads a text."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
-from tinytale.commands.options import check_file, load_weights, print_json
+from tinytale.commands.options import check_file, load_weights, need, print_json
 from tinytale.console import console
-from tinytale.errors import TaleError, UsageError
+from tinytale.errors import UsageError
 from tinytale.files import write_bytes, write_text
 from tinytale.runs import find_folder, model_folder
 
@@ -33,8 +32,7 @@ def inspect(folder: str, text: str, *, html: Path | None = None, png: Path | Non
         raise UsageError("there is no text; give some words of a story")
     check_file(html, "page")
     check_file(png, "figure")
-    if png and not find_spec("matplotlib"):
-        raise TaleError("matplotlib is not installed, which --png needs; install it: pip install 'tinytale[report]'")
+    need(["matplotlib"] * bool(png), "report", "--png")
     weights = model_folder(find_folder(folder))
 
     from tinytale.inspection.page_data import page_data

@@ -2,10 +2,12 @@
 
 import json
 import sys
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tinytale.errors import UsageError
+from tinytale.errors import TaleError, UsageError
 
 if TYPE_CHECKING:
     from tinytale.data.tokenizer import Tokenizer
@@ -30,6 +32,19 @@ def load_weights(
 
     teller = load_storyteller(folder, device, kernels, whole_vocabulary=whole_vocabulary)
     return teller.model, teller.tokenizer
+
+
+def need(libraries: Iterable[str], extra: str, what: str = "this") -> None:
+    """See that some libraries are installed, before the long work begins.
+
+    Raises:
+        TaleError: one is not; the message says how to get it.
+    """
+    for library in libraries:
+        if not find_spec(library):
+            raise TaleError(
+                f"{library} is not installed, which {what} needs; install it: pip install 'tinytale[{extra}]'"
+            )
 
 
 def check_file(path: Path | None, what: str) -> None:

@@ -1,11 +1,11 @@
 """`tinytale report`: a report of a run that writes itself, as PDF or as one page."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from tinytale.commands.options import need
 from tinytale.console import console
-from tinytale.errors import TaleError, UsageError
+from tinytale.errors import UsageError
 from tinytale.files import write_bytes
 from tinytale.runs import find_folder, is_shipped
 
@@ -50,9 +50,7 @@ def report(
         out = folders[0] / f"report.{kind}"
     if out.suffix.lower() != f".{kind}" or out.is_dir():
         raise UsageError(f"--out is {str(out)!r}; expected a file that ends in .{kind}")
-    for library in ("typst", "matplotlib"):
-        if not find_spec(library):
-            raise TaleError(f"{library} is not installed, which this needs; install it: pip install 'tinytale[report]'")
+    need(("typst", "matplotlib"), "report")
 
     from tinytale.report.paper.build import build, gather
 

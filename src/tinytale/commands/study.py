@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
-from tinytale.commands.options import print_json
+from tinytale.commands.options import need, print_json
 from tinytale.console import console
-from tinytale.errors import TaleError, UsageError
+from tinytale.errors import UsageError
 from tinytale.files import read_json, write_bytes, write_json
 
 
@@ -32,8 +31,7 @@ def study(*files: Path, runs: Path = Path("runs/study"), out: Path, draw: bool =
     """
     if not files:
         raise UsageError("name at least one study, such as docs/studies/vocabulary.toml")
-    if not find_spec("matplotlib"):
-        raise TaleError("matplotlib is not installed, which this needs; install it: pip install 'tinytale[report]'")
+    need(["matplotlib"], "report")
     from tinytale.bench.study import read_study, runs_of
     from tinytale.bench.study_results import collect, study_table
     from tinytale.report.study_figure import study_figure

@@ -33,7 +33,6 @@ MAY_CHANGE_ON_RESUME = {
     "run.epochs",
     "run.max_steps",
     "run.evaluate_every",
-    "run.evaluate_tokens",
     "run.sample_every",
     "run.allocator",
     "optimiser.decay_fraction",
@@ -47,7 +46,7 @@ def train(
     dataset: str,
     *,
     out: Path,
-    recipe: str = "pocket",
+    recipe: str | None = None,
     config: Path | None = None,
     resume: bool = False,
     seed: int | None = None,
@@ -73,7 +72,7 @@ def train(
     out: Path
         The run's folder.
     recipe: str
-        Named settings to begin with: pocket, small, course or gpt2.
+        Named settings to begin with: pocket (the default), small, course or gpt2. A run that goes on has its own.
     config: Path
         TOML file whose settings replace the recipe's.
     resume: bool
@@ -125,11 +124,14 @@ def _refuse_folder_of_something_else(folder: RunFolder) -> None:
 
 
 def _settings(
-    folder: RunFolder, recipe: str, file: dict[str, Any], where: str, changes: dict[str, dict[str, Any]]
+    folder: RunFolder, recipe: str | None, file: dict[str, Any], where: str, changes: dict[str, dict[str, Any]]
 ) -> tuple[TrainConfig, TrainConfig | None]:
     """What to train, and what the folder was begun with, if it was. `where` is the file's path, for a message."""
     saved = folder.read_config() if folder.config.is_file() else None
-    settings = saved if saved and saved.recipe == recipe else named_recipe(recipe)
+    settings = saved if saved and recipe in (None, saved.recipe) else named_recipe(recipe or "pocket")
+    asked_of_run = file.get("run", {}) | changes["run"]
+    if "epochs" in asked_of_run and "max_steps" not in asked_of_run:  # which the run may have been begun with
+        settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, max_steps=None))
     settings = override(settings, file, where)
     return override(settings, {name: section for name, section in changes.items() if section}), saved
 

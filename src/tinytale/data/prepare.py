@@ -5,7 +5,6 @@ was killed on the way.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -22,6 +21,7 @@ from tinytale.data.stories import Source, open_source, stories_of
 from tinytale.data.tokenizer import SMALLEST, TOKENIZER_FILE, Tokenizer, load_tokenizer, read_tokenizer, train_tokenizer
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import PARTIAL, sha256_of, write_bytes
+from tinytale.resources import available_cores
 
 VOCAB_SIZE = 8192
 """Tokens that a tokenizer learns when nobody says how many."""
@@ -101,7 +101,7 @@ def prepare(
         say(f"{out} is prepared already; every file in it is as it was written")
     else:
         job = _Job(opened, out, request, given, progress)
-        manifest = job.run(processes or _cores())
+        manifest = job.run(processes or available_cores())
     _sweep(out, manifest)
     return manifest
 
@@ -272,8 +272,3 @@ def _name_only(asked: str) -> str:
     path = PurePath(asked)
     named = path.parent if path.name == "model" else path  # the tokenizer of a run lies with its model
     return (named.name if path.is_absolute() else asked).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,6 +16,8 @@ from tinytale.console import console
 
 BARS = "▁▂▃▄▅▆▇█"
 LINE_SECONDS = 10.0
+CURVE_POINTS = 2048
+"""At most so many are kept of the losses; a terminal shows fewer still."""
 
 
 def sparkline(values: list[float], width: int) -> str:
@@ -80,11 +82,16 @@ class ConsoleDisplay:
     def __init__(self, title: str, first_step: int, max_steps: int, tokens_per_step: int):
         self.title, self.max_steps, self.tokens_per_step = title, max_steps, tokens_per_step
         self.now = first_step
-        self.losses: list[float] = []
+        self.losses: deque[float] = deque(maxlen=20)
+        self.curve: list[float] = []
+        self.gathered: list[float] = []
+        self.steps_a_point = 1
         self.dev = ""
         self.recent = deque([(time.monotonic(), first_step)], maxlen=50)
         self.last_line = time.monotonic()
-        self.live = Live(self._panel(), console=console, refresh_per_second=4) if console.is_terminal else None
+        self.live = None
+        if console.is_terminal:
+            self.live = Live(get_renderable=self._panel, console=console, refresh_per_second=4)
 
     def __enter__(self) -> "ConsoleDisplay":
         """Show the panel, or a first line."""
@@ -97,17 +104,15 @@ class ConsoleDisplay:
     def __exit__(self, *_: object) -> None:
         """Leave the last state on the screen."""
         if self.live:
-            self.live.update(self._panel(), refresh=True)
             self.live.stop()
 
     def step(self, step: int, loss: float) -> None:
         """A step is done; its loss in nats a token."""
         self.now = step
         self.losses.append(loss)
+        self._draw_on(loss)
         self.recent.append((time.monotonic(), step))
-        if self.live:
-            self.live.update(self._panel())
-        elif time.monotonic() - self.last_line >= LINE_SECONDS or step == self.max_steps:
+        if not self.live and (time.monotonic() - self.last_line >= LINE_SECONDS or step == self.max_steps):
             self.last_line = time.monotonic()
             console.print(f"step {step}/{self.max_steps}  loss {loss:.3f}  {self._speed()}")
 
@@ -115,14 +120,22 @@ class ConsoleDisplay:
         """The dev split has been scored."""
         best = "best so far" if best_step == step else f"best was step {best_step}"
         self.dev = f"{loss:.3f}  ({bits_per_byte:.3f} bits per byte) at step {step}, {best}"
-        if self.live:
-            self.live.update(self._panel())
-        else:
+        if not self.live:
             console.print(f"step {step}/{self.max_steps}  dev loss {self.dev}")
 
     def note(self, text: str) -> None:
         """Something that the person should know, now."""
         console.print(text)
+
+    def _draw_on(self, loss: float) -> None:
+        """The curve grows by a point; when there are too many, each is the mean of two from then on."""
+        self.gathered.append(loss)
+        if len(self.gathered) == self.steps_a_point:
+            self.curve.append(sum(self.gathered) / len(self.gathered))
+            self.gathered.clear()
+        if len(self.curve) == CURVE_POINTS:
+            self.curve = [(one + other) / 2 for one, other in zip(self.curve[::2], self.curve[1::2], strict=True)]
+            self.steps_a_point *= 2
 
     def _speed(self) -> str:
         (start, first), (end, last) = self.recent[0], self.recent[-1]
@@ -139,8 +152,8 @@ class ConsoleDisplay:
         rows.add_row("step", f"{self.now:,} of {self.max_steps:,}  {self._speed()}")
         rows.add_row("", ProgressBar(total=self.max_steps, completed=self.now, width=width))
         if self.losses:
-            recent = self.losses[-20:]
+            recent = list(self.losses)
             rows.add_row("loss", Text(f"{sum(recent) / len(recent):.3f}", style="bold"))
-            rows.add_row("", Text(sparkline(self.losses, width), style="cyan"))
+            rows.add_row("", Text(sparkline(self.curve, width), style="cyan"))
         rows.add_row("dev loss", self.dev or Text("not evaluated yet", style="dim"))
         return Panel(Group(rows), title=Text(self.title), title_align="left", expand=False, padding=(0, 1))

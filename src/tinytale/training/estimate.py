@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 
@@ -52,14 +53,21 @@ def estimate(config: TrainConfig, vocab_size: int) -> Estimate:
     return Estimate(parameters, flop, 16 * parameters + tokens * (activation + 12 * vocab_size))
 
 
-def evaluations(config: TrainConfig, steps: int) -> int:
-    """How often the dev split is scored in so many steps: at fixed distances, and after the last."""
-    return math.ceil(steps / config.run.evaluate_every)
+def evaluations(config: TrainConfig, first: int, last: int) -> int:
+    """How often the dev split is scored after step `first`, up to `last`: at fixed distances, and after the last."""
+    return len(_between_evaluations(config, first, last))
 
 
-def checkpoints(config: TrainConfig, steps: int, step_seconds: float) -> int:
-    """How many checkpoints are written in so many steps: at every evaluation, and in between when it is time again."""
+def checkpoints(config: TrainConfig, first: int, last: int, step_seconds: float) -> int:
+    """How many checkpoints are written after step `first`, up to `last`: at every evaluation, and in between when it is
+    time again.
+    """
     apart = max(1, math.ceil(config.run.checkpoint_seconds / step_seconds))
-    whole, rest = divmod(steps, config.run.evaluate_every)
-    between = whole * ((config.run.evaluate_every - 1) // apart) + max(0, rest - 1) // apart
-    return evaluations(config, steps) + between
+    return sum(1 + (steps - 1) // apart for steps in _between_evaluations(config, first, last))
+
+
+def _between_evaluations(config: TrainConfig, first: int, last: int) -> list[int]:
+    """The steps up to each evaluation from the one before."""
+    every = config.run.evaluate_every
+    marks = [first, *range((first // every + 1) * every, last, every), last] if last > first else [first]
+    return [later - earlier for earlier, later in pairwise(marks)]

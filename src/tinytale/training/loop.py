@@ -55,7 +55,7 @@ class TrainState:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one step did. The tensors are still being computed: read them a step later, and nothing waits."""
+    """What one step did. Read the tensors a step later, so that nobody waits for the copy to the host."""
 
     step: int
     loss: Tensor
@@ -147,7 +147,8 @@ def train_step(state: TrainState, inputs_BT: Tensor, targets_BT: Tensor) -> Step
     """One update from one batch, or this rank's rows of it, by way of its micro-batches.
 
     The gradient is that of the mean over all tokens of the batch, however it is split, over ranks too. An update that
-    is not finite in any rank is refused by all: weights and optimiser stay as they are.
+    is not finite in any rank is refused by all: weights and optimiser stay as they are. To know that before the update,
+    the host waits for the device once a step.
     """
     config, progress = state.config, state.progress
     micro_batch = config.data.micro_batch_size or len(inputs_BT)

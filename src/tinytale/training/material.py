@@ -29,7 +29,7 @@ def gather(
 ) -> Material:
     """Make what `config` describes, from the dataset folder of `manifest`; `epochs` become steps here.
 
-    A run that has `begun` needs the weights that it began with no more: a checkpoint will fill the model.
+    Of a run that has `begun` the weights that it began with are not read: a checkpoint will fill the model.
 
     Raises:
         UsageError: the dev split is empty, the train split too short, or the device is not there.

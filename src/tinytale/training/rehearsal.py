@@ -52,10 +52,11 @@ class Rehearsal:
     compiled: bool
     """Whether the measured steps were compiled."""
 
-    def total(self, state: TrainState, steps: int) -> float:
-        """Seconds that so many steps take, with their evaluations and checkpoints."""
-        looks = evaluations(state.config, steps)
-        saves = checkpoints(state.config, steps, self.step)
+    def total(self, state: TrainState, first: int) -> float:
+        """Seconds from step `first` to the last one, with evaluations and checkpoints."""
+        steps = state.max_steps - first
+        looks = evaluations(state.config, first, state.max_steps)
+        saves = checkpoints(state.config, first, state.max_steps, self.step)
         return self.compilation + steps * self.step + looks * (self.evaluation + self.model) + saves * self.checkpoint
 
 

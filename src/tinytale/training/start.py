@@ -24,8 +24,8 @@ def settle_start(
 
     Args:
         settings: what to train; without `run.start_from` only an old digest is taken out.
-        begun: the settings of the run that goes on, once it has a checkpoint; it keeps what it was begun with, so the
-            folder of the first weights is not needed any more.
+        begun: the settings of the run that goes on, once it has a checkpoint; it keeps what it was begun with. The
+            folder of the first weights is needed no more, unless a rollback comes before the first evaluation.
         tokenizer: the dataset's.
         asked_of_model: settings of the model that a person gave by name; none may ask for another shape.
 

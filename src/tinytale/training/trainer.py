@@ -69,17 +69,22 @@ class Trainer:
         state, progress = self.state, self.state.progress
         started = last_saved = clock()
         seconds_before = progress.seconds
+
+        def save() -> None:
+            progress.seconds = seconds_before + clock() - started
+            self._save()
+
         with self._metrics() as metrics, self._samples() as samples:
             if self._evaluation_is_due():  # a signal had cut it short
                 self._evaluate(metrics, samples, interrupt)
-                self._save()
+                save()
                 if stopped := self._stopped(interrupt):
                     return stopped
-            late: StepRecord | None = None
+            late: tuple[StepRecord, float] | None = None
             for record in training_steps(state, self.batches):
                 progress.seconds = seconds_before + clock() - started
                 self._log(metrics, late)
-                late = record
+                late = record, progress.seconds
                 lost, due = progress.skips_in_a_row == MOST_SKIPS_IN_A_ROW, self._evaluation_is_due()
                 if lost or due:
                     self._log(metrics, late)
@@ -92,7 +97,7 @@ class Trainer:
                 if due or stopped or clock() - last_saved >= state.config.run.checkpoint_seconds:
                     self._log(metrics, late)
                     late = None
-                    self._save()
+                    save()
                     last_saved = clock()
                 if stopped:
                     return stopped
@@ -119,9 +124,11 @@ class Trainer:
         at_this_step = step == self.state.max_steps or step % self.state.config.run.evaluate_every == 0
         return at_this_step and self.state.progress.evaluated_step < step
 
-    def _log(self, metrics: MetricsWriter | None, record: StepRecord | None) -> None:
-        if metrics is None or record is None:
+    def _log(self, metrics: MetricsWriter | None, late: tuple[StepRecord, float] | None) -> None:
+        """Write down a step, and the seconds when it was done."""
+        if metrics is None or late is None:
             return
+        record, seconds = late
         loss, norm = record.loss.item(), record.gradient_norm.item()
         entry: dict[str, Any] = {
             "step": record.step,
@@ -129,7 +136,7 @@ class Trainer:
             "gradient_norm": norm if math.isfinite(norm) else None,
             "rate": record.rate,
             "tokens": record.step * self.state.config.tokens_per_step,
-            "seconds": round(self.state.progress.seconds, 3),
+            "seconds": round(seconds, 3),
         }
         metrics.write(entry)
         if entry["loss"] is None or entry["gradient_norm"] is None:
@@ -218,9 +225,16 @@ def resume(run: RunFolder, state: TrainState) -> int:
     Every rank reads the folder, on a disk that all machines share; the main rank says which step it is.
 
     Raises:
-        TaleError: the checkpoint is damaged, or the run is already longer than `max_steps`.
+        TaleError: the checkpoint is damaged; or the run is already longer than `max_steps`; or there are checkpoints,
+            but nothing says which is the latest.
     """
     ranks = state.ranks
+    steps = run.steps() if ranks.main and run.pointer("latest") is None else []
+    if len(steps) > 1:  # one alone is what a kill leaves before the first has been pointed at
+        raise TaleError(
+            f"{run.path} has checkpoints, but its file `latest` is gone; to go on from the newest, write"
+            f" {run.checkpoint(steps[-1]).name} into {run.path / 'latest'}"
+        )
     step = ranks.greatest((run.pointer("latest") or 0) if ranks.main else 0)
     if step > state.max_steps:
         raise TaleError(f"{run.path} has already been trained for {step} steps, more than {state.max_steps} as asked")
