@@ -25,8 +25,10 @@ def results_table(root: Path) -> str:
         ("", "tinytale", "nanoGPT", "transformers", "CTranslate2", "llama.cpp", "measured by"),
         ("---", "--:", "--:", "--:", "--:", "--:", "---"),
         *_training(root / "docs/results"),
-        *_telling(root / "docs/results", "generate/M.json", ""),
-        *_telling(root / "docs/results", "generate/M-avx2.json", ", no AMX"),
+        *_telling(root / "docs/results", "generate/M.json", "size M"),
+        *_telling(root / "docs/results", "generate/small.json", "`small`"),
+        *_telling(root / "docs/results", "generate/M-avx2.json", "size M, no AMX"),
+        *_telling(root / "docs/results", "generate/small-avx2.json", "`small`, no AMX"),
     ]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n\n" + _quality(root / "weights/small")
 
@@ -55,7 +57,7 @@ def _training(results: Path) -> list[tuple[str, ...]]:
     ]
 
 
-def _telling(results: Path, file: str, where: str) -> list[tuple[str, ...]]:
+def _telling(results: Path, file: str, who: str) -> list[tuple[str, ...]]:
     parts = read_json(results / file)["parts"]
     one_core = {part["prompts"]: part["contenders"] for part in parts if part["threads"] == 1}
     rows = []
@@ -63,7 +65,7 @@ def _telling(results: Path, file: str, where: str) -> list[tuple[str, ...]]:
         at = one_core[prompts]
         speeds = [[at[name]["tokens_per_second"] for name in names if name in at] for names in TELLERS.values()]
         ours, *others = (f"{max(speed):,.0f}" if speed else "" for speed in speeds)
-        rows.append((f"{what}, tokens/s{where}", ours, "", *others, _measured("bench generate", file)))
+        rows.append((f"{what}, tokens/s: {who}", ours, "", *others, _measured("bench generate", file)))
     return rows
 
 

@@ -16,7 +16,9 @@ def ablations(material: Material, studies: list[Source]) -> list[Part]:
     seeds = say(" Where there are several seeds, the score is their mean.")
     return [
         Paragraph(
-            say("One change at a time, scored on dev stories from their start ([fig:studies]). ") + join(texts) + seeds,
+            say("Variations of one recipe, scored on dev stories from their start ([fig:studies]). ")
+            + join(texts)
+            + seeds,
             "Ablations",
         ),
         Figure(
@@ -42,7 +44,7 @@ def _study(study: Source) -> Text:
     means.sort(key=lambda pair: pair[1].value)
     (best, low), (worst, high) = means[0], means[-1]
     return say(
-        "*{name}:* _{question}_ – best: `{best}` ({settings}{low}); worst: `{worst}` ({high}).",
+        "*{name}:* _{question}_ – best: `{best}` ({settings}{low}); worst: `{worst}` ({high}){overlap}.",
         name=study.path.stem,
         question=str(study.get("question")),
         best=best,
@@ -50,7 +52,17 @@ def _study(study: Source) -> Text:
         low=low,
         worst=worst,
         high=high,
+        overlap="; their intervals overlap" if _overlap(study, best, worst) else "",
     )
+
+
+def _overlap(study: Source, *variations: str) -> bool:
+    """Whether two variations of one run each are within each other's interval."""
+    ends = []
+    for variation in variations:
+        runs = [run for run in study.get("runs") if run["variation"] == variation]
+        ends.append(runs[0]["dev"]["views"]["stories"].get("interval_95") if len(runs) == 1 else None)
+    return None not in ends and ends[0][1] >= ends[1][0] and ends[1][1] >= ends[0][0]
 
 
 def _own_settings(study: Source, variation: str) -> Text:

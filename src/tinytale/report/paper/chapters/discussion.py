@@ -1,9 +1,9 @@
 """What the results say for the model and against it, what would help, and how far the evidence goes."""
 
 from tinytale.model.folder import is_gpt2
-from tinytale.report.paper.facts import Fact, derive
+from tinytale.report.paper.facts import Fact, Source, derive
 from tinytale.report.paper.material import Material
-from tinytale.report.paper.measures import measured
+from tinytale.report.paper.measures import Measured, measured
 from tinytale.report.paper.parts import Bullets, Paragraph, Part, Section
 from tinytale.report.paper.text import Text, join, say
 
@@ -13,9 +13,16 @@ AREAS = {
     "diversity": "how much they differ from one another",
     "spelling": "spelling",
     "relevance": "how well they go on with a beginning",
-    "memorisation": "how little they copy from train",
+    "memorisation": "how little of train they repeat",
 }
 """The groups of measures, in the words of a verdict."""
+
+
+TURNED = 0.005
+"""Nats by which the last dev loss must be above the best before it says that the model learns train by heart."""
+
+ENOUGH_STORIES = 100
+"""With so many, a difference that is not seen says something."""
 
 
 def discussion(material: Material) -> Section:
@@ -33,9 +40,14 @@ def discussion(material: Material) -> Section:
 
 
 def still_falling(material: Material) -> bool | None:
-    """Whether the last look at dev was the best; None if that is not known."""
+    """Whether the last look at dev was the best; None if that is not known, or the loss was level in the end."""
     run = material.subject
-    return run.best_look == run.looks[-1][0] if len(run.looks) > 1 and run.best_look is not None else None
+    if len(run.looks) < 2 or run.best_look is None:
+        return None
+    if run.best_look == run.looks[-1][0]:
+        return True
+    risen = run.metrics.get(run.looks[-1][0], "dev_loss") - run.metrics.get(run.best_look, "dev_loss")
+    return None if risen < TURNED else False
 
 
 def longer_stories(material: Material) -> Fact | None:
@@ -49,8 +61,13 @@ def _areas(material: Material, short: bool) -> Text:
     """What told stories are measured by, where some measure is worse than that of real ones, or where none is."""
     areas: dict[str, bool] = {}
     for one in measured(material.subject):
-        areas[one.measure.group] = areas.get(one.measure.group, False) or one.verdict == "worse"
+        if short or _told(one) >= ENOUGH_STORIES:  # of a few stories every interval is wide, and nothing is worse
+            areas[one.measure.group] = areas.get(one.measure.group, False) or one.verdict == "worse"
     return join([say(AREAS[area]) for area, worse in areas.items() if worse == short], ", ", " and ")
+
+
+def _told(one: Measured) -> int:
+    return one.score.get(one.measure.told[0], "settings", "stories") or 0
 
 
 def _strengths(material: Material) -> list[Text]:
@@ -87,6 +104,18 @@ def _weaknesses(material: Material) -> list[Text]:
     bad = _areas(material, short=True)
     if bad:
         items.append(say("Beside real stories, told ones fall short in {areas} ([tab:quality]).", areas=bad))
+    if material.reading:
+        marks = material.reading
+        commonest = max(marks.get("kinds"), key=lambda kind: marks.get("told", "failing", kind))
+        items.append(
+            say(
+                "Read closely, {flawless} of {read} were without fault, and {failing} {kind}.",
+                flawless=marks.fact("told", "all", "flawless"),
+                read=marks.fact("told", "all", "read"),
+                failing=marks.fact("told", "failing", commonest),
+                kind=str(marks.get("kinds", commonest, "short")),
+            )
+        )
     longer = longer_stories(material)
     if longer:
         items.append(
@@ -109,7 +138,7 @@ def _weaknesses(material: Material) -> list[Text]:
 
 
 def _improvements(material: Material) -> list[Text]:
-    run, items = material.subject, []
+    items: list[Text] = []
     match still_falling(material):
         case True:
             items.append(say("Train longer: the dev loss was falling to the end."))
@@ -124,12 +153,14 @@ def _improvements(material: Material) -> list[Text]:
             )
         )
     if longer_stories(material):
-        items.append(say("A longer context, for the stories that do not fit."))
-    if not run.score_with("quality"):
-        items.append(say("Measure the stories themselves: `tinytale evaluate --suite full`."))
-    if not run.score_with("judge"):
-        items.append(say("Let people, or a judge (`evaluate --judge`), grade plot and consistency."))
+        items.append(say("A longer context, trained for longer, for the stories that do not fit."))
     return items
+
+
+def _best_at_the_edge(race: Source) -> bool:
+    """Whether nanoGPT might have done better still with a larger rate."""
+    runs = [run for run in race.get("runs") if run["who"] == "nanogpt"]
+    return min(runs, key=lambda run: run["loss"])["rate"] == max(run["rate"] for run in runs)
 
 
 def _limits(material: Material) -> list[Text]:
@@ -145,20 +176,25 @@ def _limits(material: Material) -> list[Text]:
         )
     elif run.score:
         items.append(say("The test stories are of the same source as train: scores say nothing about other text."))
-    if any(True for _ in measured(run)):
+    if run.score_with("quality"):
         items.append(
             say(
                 "The measures are of form (endings, repeats, names, copied words). Whether a plot makes sense they do"
                 " not see: read the samples."
             )
         )
+    else:
+        items.append(say("Coherence and relevance have not been measured: `tinytale evaluate --suite full`."))
+    if not run.score_with("judge"):
+        items.append(say("Nobody has graded plot and consistency: people, or a judge (`evaluate --judge`), could."))
     if run.score and run.rounded:
         items.append(say("Scores are of float32 weights, before they were rounded for shipping."))
     if material.results.race:
+        edge = " The largest rate that was tried was its best." if _best_at_the_edge(material.results.race) else ""
         items.append(
             say(
                 "The race is of one small model, with few seeds and on one machine; nanoGPT's rate was swept, its code"
-                " left as it is."
+                f" left as it is.{edge}"
             )
         )
     if material.results.studies and any(

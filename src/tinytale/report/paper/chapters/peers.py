@@ -22,7 +22,7 @@ def race(material: Material, race: Source) -> list[Part]:
     ours, theirs = ("participants", "tinytale"), ("participants", "nanogpt")
     text = say(
         "How soon does a model of {weights} blocks of width {width} reach the best dev loss that nanoGPT [nanogpt]"
-        " reaches in {budget} tokens, {target} nats, its rate swept?",
+        " reaches in {budget} tokens, {target} nats, its rate swept and its code as it comes (float32, eager)?",
         weights=race.fact("course", "size", "layers"),
         width=race.fact("course", "size", "width"),
         budget=race.fact(*theirs, "tokens_to_target", form="short"),

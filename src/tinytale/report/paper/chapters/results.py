@@ -2,6 +2,7 @@
 
 from tinytale.evaluation.results import VIEWS
 from tinytale.report.paper.chapters.ablations import ablations
+from tinytale.report.paper.chapters.discussion import still_falling
 from tinytale.report.paper.chapters.peers import race, speed, telling
 from tinytale.report.paper.facts import Fact
 from tinytale.report.paper.figures import curves_figure
@@ -151,6 +152,13 @@ def _curves(material: Material) -> list[Part]:
                 " its budget, not by overfitting.",
                 before=before,
                 best=best,
+            )
+        elif still_falling(material) is None:
+            text += say(
+                "Dev loss was level in the end: {best} at step {step}, {last} at the last.",
+                step=run.metrics.fact(run.best_look, "step"),
+                best=best,
+                last=run.metrics.fact(last[0], "dev_loss", form=".3f"),
             )
         else:
             text += say(

@@ -22,7 +22,7 @@ def stories(material: Material, room: Room) -> Section | None:
     if known:
         parts += _measures(material, known)
     if run.samples:
-        parts += [Paragraph(_read(material.reading), "Read by a person")] if material.reading else []
+        parts += [Paragraph(_read(material.reading), "Read one by one")] if material.reading else []
         parts += _samples(run.samples, room, material.unit)
         if room.attention and (svg := material.drawn("attention", lambda: attention_drawing(run))):
             parts += _attention(material, svg)
@@ -35,13 +35,14 @@ def _measures(material: Material, known: Sequence[Measured]) -> list[Part]:
     part = "quality" if score.has("quality") else "memorisation"
     text = say(
         "The model told {n} stories without a prompt, at temperature {temperature}. [tab:quality] lays each measure"
-        " beside the same of as many real stories of {split}, cut where a told one had to end. Two figures differ here"
-        " where their 95% intervals do not overlap. ",
+        " beside the same of as many real stories of {split}, cut where a told one had to end. We call a difference"
+        " real where the two 95% intervals do not overlap. ",
         n=score.fact(part, "settings", "stories", form=","),
         temperature=score.fact(part, "settings", "temperature", form="g"),
         split=score.split,
     )
-    parts: list[Part] = [Paragraph(text + verdicts(known), "Coherence and diversity")]
+    heading = "Coherence and diversity" if part == "quality" else "Measured"
+    parts: list[Part] = [Paragraph(text + verdicts(known), heading)]
     quality = run.score_with("quality")
     if quality and quality.has("quality", "openings", "samples", "names_kept", "own", "value"):
         parts.append(Paragraph(_relevance(quality), "Relevance"))
@@ -95,7 +96,7 @@ def _read(marks: Source) -> Text:
         for kind in kinds[:COMMON]
     ]
     text = say(
-        "Of {told} told stories (of {real} real ones) read as they came, ",
+        "Of {told} told stories (of {real} real ones), read by one reader who knew which were which, ",
         told=marks.fact("told", "all", "read"),
         real=marks.fact("real", "all", "read"),
     )
@@ -130,7 +131,9 @@ def _relevance(score: Score) -> Text:
     )
     if own[0] > shuffled[1]:
         return text + say(" So it goes on with the story at hand, not with just any.")
-    return text + say(" That is no more than chance: it hardly reads its prompt.")
+    if own[1] <= 2 * shuffled[1]:
+        return text + say(" That is hardly more than chance: it does not read its prompt.")
+    return text + say(" Whether that is more than chance so few stories do not show.")
 
 
 def _memory(score: Score, known: Sequence[Measured]) -> Text:
