@@ -88,14 +88,12 @@ TINY_RUN = {"max_steps": 8, "evaluate_every": 4, "evaluate_tokens": 100, "precis
 def trainer(dataset: Path) -> Callable[..., "Trainer"]:
     """`trainer(folder, model={...}, data={...}, ...)`: a tiny run with these settings, begun or resumed in `folder`."""
     from tinytale.config import TrainConfig, override
-    from tinytale.data.shards import Manifest
-    from tinytale.data.tokenizer import load_tokenizer
     from tinytale.runs import RunFolder
-    from tinytale.training.material import gather
     from tinytale.training.samples import Tell
+    from tinytale.training.session import Dataset, Session
     from tinytale.training.trainer import Trainer, resume
 
-    manifest, tokenizer = Manifest.load(dataset), load_tokenizer(dataset)
+    data = Dataset(dataset)
 
     class Silent:
         def step(self, step: int, loss: float) -> None: ...
@@ -105,15 +103,9 @@ def trainer(dataset: Path) -> Callable[..., "Trainer"]:
     def make(folder: Path, tell: Tell | None = None, **changes: dict) -> Trainer:
         defaults = {"model": TINY_MODEL | {"vocab_size": 300}, "data": {"batch_size": 4}, "run": TINY_RUN}
         config = override(override(TrainConfig(), defaults), changes)
-        material = gather(config, dataset, manifest)
-        run = RunFolder(folder)
-        resume(run, material.state)
-        tokenizer_json = (dataset / "tokenizer.json").read_bytes()
-        lengths = tokenizer.byte_lengths()
-        end = tokenizer.end_of_text
-        return Trainer(
-            run, material.state, material.batches, material.dev_tokens_N, lengths, tokenizer_json, end, Silent(), tell
-        )
+        session = Session(config, RunFolder(folder), data)
+        resume(session.folder, session.state)
+        return session.trainer(Silent(), tell)
 
     return make
 

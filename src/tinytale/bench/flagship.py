@@ -23,19 +23,16 @@ import torch
 
 from tinytale.config import TrainConfig, override
 from tinytale.console import console
-from tinytale.data.shards import Manifest
-from tinytale.data.tokenizer import load_tokenizer
 from tinytale.errors import TaleError
 from tinytale.evaluation.perplexity import nats_from_story_starts, story_bounds, summarise
-from tinytale.files import read_json, sha256_of, write_bytes, write_json, write_text
+from tinytale.files import read_json, sha256_of, write_bytes, write_json
 from tinytale.model.folder import load_model, save_model
 from tinytale.recipes import recipe
 from tinytale.runs import RunFolder
 from tinytale.training.display import ConsoleDisplay
 from tinytale.training.interrupt import Interrupt
 from tinytale.training.loop import BatchSource
-from tinytale.training.material import gather
-from tinytale.training.trainer import Trainer, resume
+from tinytale.training.session import Dataset, Session
 
 MIB = 2**20
 PIECES = "pieces.json"
@@ -76,14 +73,13 @@ class Until:
         return self.batches.batch_at(step)
 
 
-def try_out(config: TrainConfig, dataset: Path, folder: RunFolder, deadline: float) -> dict[str, Any] | None:
+def try_out(config: TrainConfig, dataset: Dataset, folder: RunFolder, deadline: float) -> dict[str, Any] | None:
     """Train `config` in `folder` to its end and score the dev stories from their starts; None if the time is up."""
-    manifest, tokenizer = Manifest.load(dataset), load_tokenizer(dataset)
+    tokenizer = dataset.tokenizer
     config = override(config, {"model": {"vocab_size": tokenizer.vocab_size}})
-    material = gather(config, dataset, manifest)
-    state = material.state
-    step = resume(folder, state)
-    write_text(folder.config, config.to_toml())
+    session = Session(config, folder, dataset)
+    state = session.state
+    step = session.begin()
     title = (
         f"{folder.path.name}: {state.model.parameter_count() / 1e6:.1f}M weights, {state.device.type} {state.precision}"
     )
@@ -91,16 +87,14 @@ def try_out(config: TrainConfig, dataset: Path, folder: RunFolder, deadline: flo
         ConsoleDisplay(title, step, state.max_steps, config.tokens_per_step) as display,
         Interrupt() as interrupt,
     ):
-        batches = Until(material.batches, deadline, interrupt)
-        json_bytes, lengths = (dataset / "tokenizer.json").read_bytes(), tokenizer.byte_lengths()
-        end = tokenizer.end_of_text
-        trainer = Trainer(folder, state, batches, material.dev_tokens_N, lengths, json_bytes, end, display)
+        trainer = session.trainer(display, watched=lambda batches: Until(batches, deadline, interrupt))
         if trainer.train(interrupt):
             return None
-    dev = manifest.tokens(dataset, "dev")
+    dev = dataset.manifest.tokens(dataset.folder, "dev")
     dev_N = dev[: len(dev)]
     model = load_model(folder.model).to(state.device)
-    bounds = story_bounds(dev_N, end)
+    bounds = story_bounds(dev_N, tokenizer.end_of_text)
+    lengths = tokenizer.byte_lengths()
     score = summarise(nats_from_story_starts(model, dev_N, bounds), bounds, lengths[dev_N])
     peak = torch.cuda.max_memory_allocated() if state.device.type == "cuda" else None
     return {
@@ -176,7 +170,7 @@ def search(dataset: Path, runs: Path, out: Path, deadline: float, candidates: di
     results = read_json(kept) if kept.is_file() else {}
     for name, changes in candidates.items():
         if name not in results:
-            found = try_out(override(recipe("course"), changes), dataset, RunFolder(runs / name), deadline)
+            found = try_out(override(recipe("course"), changes), Dataset(dataset), RunFolder(runs / name), deadline)
             if found is None:
                 break
             results[name] = found

@@ -10,14 +10,10 @@ from tinytale.commands.options import print_json
 from tinytale.console import console
 from tinytale.errors import UsageError
 from tinytale.resources import GIBIBYTE
-from tinytale.runs import RunFolder
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from tinytale.data.batches import Batches
-    from tinytale.data.tokenizer import Tokenizer
     from tinytale.training.loop import TrainState
+    from tinytale.training.session import Session
 
 
 def rehearsal(dry_run: bool, price_per_hour: float | None, json: bool) -> Callable[..., int] | None:
@@ -35,18 +31,11 @@ def rehearsal(dry_run: bool, price_per_hour: float | None, json: bool) -> Callab
     return None
 
 
-def _rehearse(
-    folder: RunFolder,
-    state: "TrainState",
-    batches: "Batches",
-    dev_tokens_N: "np.ndarray",
-    tokenizer: "Tokenizer",
-    price_per_hour: float | None,
-    json: bool,
-) -> int:
+def _rehearse(session: "Session", price_per_hour: float | None, json: bool) -> int:
     from tinytale.training.estimate import checkpoints, estimate, evaluations
     from tinytale.training.rehearsal import rehearse
 
+    folder, state, tokenizer = session.folder, session.state, session.dataset.tokenizer
     first = min(folder.pointer("latest") or 0, state.max_steps)
     steps = state.max_steps - first
     tokens = steps * state.config.tokens_per_step
@@ -56,8 +45,8 @@ def _rehearse(
     with console.status("measuring: some steps, a piece of an evaluation, a checkpoint"):
         found = rehearse(
             state,
-            batches,
-            dev_tokens_N,
+            session.material.batches,
+            session.material.dev_tokens_N,
             folder.path.absolute().parent,
             tokenizer.end_of_text,
             tokenizer.to_json().encode(),

@@ -16,30 +16,16 @@ from tinytale.commands.overrides import (
     RunOverrides,
     typed_fields,
 )
-from tinytale.config import TrainConfig, differences, override, read_toml
+from tinytale.config import TrainConfig, override, read_toml
 from tinytale.console import console
 from tinytale.errors import TaleError, UsageError
-from tinytale.files import PARTIAL, write_text
+from tinytale.files import PARTIAL
 from tinytale.lock import LOCK_FILE, held
 from tinytale.recipes import recipe as named_recipe
 from tinytale.runs import RunFolder
 
 if TYPE_CHECKING:
-    from tinytale.data.shards import Manifest
-    from tinytale.data.tokenizer import Tokenizer
-    from tinytale.training.distributed import Ranks
-
-MAY_CHANGE_ON_RESUME = {
-    "run.epochs",
-    "run.max_steps",
-    "run.evaluate_every",
-    "run.sample_every",
-    "run.allocator",
-    "optimiser.decay_fraction",
-    "run.checkpoint_seconds",
-    "run.keep_checkpoints",
-    "data.folder",
-}
+    from tinytale.training.session import Session
 
 
 def train(
@@ -109,8 +95,8 @@ def train(
         if main and folder.config.is_file() and not resume:
             raise UsageError(f"{out} already holds a run; go on with --resume, or name another folder with --out")
         file = {} if config is None else read_toml(config)
-        settings, saved = _settings(folder, recipe, file, str(config), changes)
-        return _train(dataset, folder, settings, saved, file.get("model", {}) | changes["model"], rehearse)
+        settings = _settings(folder, recipe, file, str(config), changes)
+        return _train(dataset, folder, settings, file.get("model", {}) | changes["model"], rehearse)
 
 
 def _refuse_folder_of_something_else(folder: RunFolder) -> None:
@@ -125,82 +111,51 @@ def _refuse_folder_of_something_else(folder: RunFolder) -> None:
 
 def _settings(
     folder: RunFolder, recipe: str | None, file: dict[str, Any], where: str, changes: dict[str, dict[str, Any]]
-) -> tuple[TrainConfig, TrainConfig | None]:
-    """What to train, and what the folder was begun with, if it was. `where` is the file's path, for a message."""
+) -> TrainConfig:
+    """What to train. `where` is the file's path, for a message."""
     saved = folder.read_config() if folder.config.is_file() else None
     settings = saved if saved and recipe in (None, saved.recipe) else named_recipe(recipe or "pocket")
+    settings = override(settings, file, where)
+    settings = override(settings, {name: section for name, section in changes.items() if section})
     asked_of_run = file.get("run", {}) | changes["run"]
     if "epochs" in asked_of_run and "max_steps" not in asked_of_run:  # which the run may have been begun with
         settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, max_steps=None))
-    settings = override(settings, file, where)
-    return override(settings, {name: section for name, section in changes.items() if section}), saved
+    return settings
 
 
 def _train(
-    dataset: str,
+    name: str,
     folder: RunFolder,
     settings: TrainConfig,
-    saved: TrainConfig | None,
     asked_of_model: dict[str, Any],
     rehearse: Callable[..., int] | None,
 ) -> int:
     if settings.run.allocator == "tuned":
         restart_tuned()
 
-    from tinytale.data.shards import Manifest
-    from tinytale.data.tokenizer import load_tokenizer
     from tinytale.training.distributed import joined
-    from tinytale.training.start import settle_start
+    from tinytale.training.session import Dataset, Session, settle
 
-    source = Path(dataset)
-    manifest = Manifest.load(source)
-    manifest.verify(source)
-    tokenizer = load_tokenizer(source)
-    settings = dataclasses.replace(
-        settings,
-        model=dataclasses.replace(settings.model, vocab_size=tokenizer.vocab_size),
-        data=dataclasses.replace(settings.data, folder=dataset, digest=manifest.digest),
-    )
-    begun = saved if folder.pointer("latest") else None
-    settings = settle_start(settings, begun, tokenizer, asked_of_model)
-    if saved:
-        _refuse_another_run(folder, saved, settings)
-
+    dataset = Dataset(Path(name))
+    settings = settle(settings, folder, dataset, name, asked_of_model)
     with joined() as ranks:
-        return _train_together(ranks, settings, folder, source, manifest, tokenizer, rehearse)
+        session = Session(settings, folder, dataset, ranks)
+        if rehearse:
+            return rehearse(session)
+        return _train_together(session)
 
 
-def _train_together(
-    ranks: "Ranks",
-    settings: TrainConfig,
-    folder: RunFolder,
-    source: Path,
-    manifest: "Manifest",
-    tokenizer: "Tokenizer",
-    rehearse: Callable[..., int] | None,
-) -> int:
+def _train_together(session: "Session") -> int:
     from tinytale.generation.short_stories import short_stories
-    from tinytale.training.checkpoint import refuse_other_architecture
     from tinytale.training.display import ConsoleDisplay, NoDisplay
     from tinytale.training.interrupt import Interrupt, exit_code
-    from tinytale.training.material import gather
-    from tinytale.training.trainer import Trainer
-    from tinytale.training.trainer import resume as resume_state
 
-    if begun_at := folder.pointer("latest"):
-        refuse_other_architecture(folder, begun_at, settings.model)
-    material = gather(settings, source, manifest, ranks, begun=begun_at is not None)
-    state, batches = material.state, material.batches
-    if rehearse:
-        return rehearse(folder, state, batches, material.dev_tokens_N, tokenizer)
-    step = resume_state(folder, state)
-    if ranks.main:
-        decided = dataclasses.replace(settings.run, compile=state.compiled)
-        write_text(folder.config, dataclasses.replace(settings, run=decided).to_toml())
-
+    settings, state, folder, ranks = session.settings, session.state, session.folder, session.ranks
+    tokenizer = session.dataset.tokenizer
+    step = session.begin()
     parameters = f"{state.model.parameter_count() / 1e6:.2f}M weights"
     place = f"{ranks.size} x " * (ranks.size > 1) + f"{state.device.type} {state.precision}"
-    title = f"{settings.recipe} on {source.name}: {parameters}, {place}, to {folder.path}"
+    title = f"{settings.recipe} on {session.dataset.folder.name}: {parameters}, {place}, to {folder.path}"
     with (
         ConsoleDisplay(title, step, state.max_steps, settings.tokens_per_step)
         if ranks.main
@@ -209,17 +164,7 @@ def _train_together(
     ):
         if step:
             display.note(f"going on from step {step}")
-        trainer = Trainer(
-            folder,
-            state,
-            batches,
-            material.dev_tokens_N,
-            tokenizer.byte_lengths(),
-            (source / "tokenizer.json").read_bytes(),
-            tokenizer.end_of_text,
-            display,
-            tell=lambda model: short_stories(model, tokenizer),
-        )
+        trainer = session.trainer(display, tell=lambda model: short_stories(model, tokenizer))
         stopped = trainer.train(interrupt)
         ranks.wait()
     if not ranks.main:
@@ -238,13 +183,3 @@ def _train_together(
         f" Next: tinytale evaluate {folder.path}; tinytale generate {folder.path}"
     )
     return 0
-
-
-def _refuse_another_run(folder: RunFolder, saved: TrainConfig, wanted: TrainConfig) -> None:
-    changed = [line for line in differences(saved, wanted) if line.split(":")[0] not in MAY_CHANGE_ON_RESUME]
-    if changed:
-        raise UsageError(
-            f"{folder.path} was begun with other settings; resuming it would be another run."
-            f" Changed: {'; '.join(changed)}."
-            " Resume with the same dataset and settings, or name another folder with --out"
-        )
