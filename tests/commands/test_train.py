@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 
 from tinytale.config import TrainConfig
 from tinytale.lock import LOCK_FILE
+from tinytale.native.build import compiler
 from tinytale.runs import RunFolder
 
 SETTINGS = {
@@ -319,3 +322,20 @@ def test_stopped_and_resumed_it_ends_in_the_same_bits_as_in_one_go(tale, dataset
             assert tale("train", dataset, "--out", there, *options, "--max-steps", stop).code == 0
         weights.append((there / "model" / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
+def test_a_compiled_run_too_is_resumed_to_the_bit(dataset: Path, out: Path):
+    """In processes of their own, without the checks of types that these tests put into the code."""
+    options = [*tiny(**{"--model.dropout": 0.1}), "--optimiser.schedule=constant", "--compile", "--resume"]
+    outcomes = []
+    for name, stops in (("whole", (6,)), ("parts", (3, 6))):
+        for stop in stops:
+            command = [sys.executable, "-m", "tinytale", "train", dataset, "--out", out.parent / name, *options]
+            ended = subprocess.run([*command, f"--max-steps={stop}"], capture_output=True, text=True)
+            assert ended.returncode == 0 and "does not work here" not in ended.stderr, ended.stderr
+        run = RunFolder(out.parent / name)
+        assert run.read_config().run.compile
+        outcomes.append([path.read_bytes() for path in sorted(run.checkpoint(6).glob("*.safetensors"))])
+    assert outcomes[0] == outcomes[1] and len(outcomes[0]) == 2

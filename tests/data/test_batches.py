@@ -110,10 +110,9 @@ def test_the_draws_never_change():
 EXPECTED = (194, [4, 5, 2, 1, 0, 7, 3, 6])
 
 
-def test_epochs_are_counted(numbered):
+def test_steps_of_an_epoch_are_counted(numbered):
     batches = Batches(*numbered(100), 9, 4, 0)
     assert (batches.windows, batches.steps_per_epoch) == (10, 3)
-    assert [batches.epoch_of(step) for step in range(6)] == [0, 0, 0, 1, 1, 2]
 
 
 def test_too_little_text_is_refused_and_the_least_is_enough(numbered):

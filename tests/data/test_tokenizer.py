@@ -78,10 +78,9 @@ def test_word_by_word_is_the_same_as_the_whole_text(tokenizer, text):
     assert tokenizer.encode(text) == tokenizer.engine.encode(text, add_special_tokens=False).ids
 
 
-def test_encode_bytes_and_batch(tokenizer):
+def test_encode_bytes(tokenizer):
     ids = tokenizer.encode(STORIES[0])
     assert np.frombuffer(tokenizer.encode_bytes(STORIES[0]), tokenizer.dtype).tolist() == ids
-    assert tokenizer.encode_batch([STORIES[0], ""]) == [ids, []]
     with pytest.raises(UsageError, match="lone surrogate"):
         tokenizer.encode("half \ud83d")
 

@@ -54,10 +54,6 @@ class Batches:
         """Steps after which every window has been seen at least once."""
         return -(-self.windows // self.batch_size)
 
-    def epoch_of(self, step: int) -> int:
-        """The epoch of the first row of a step, from 0."""
-        return step * self.batch_size // self.windows
-
     def batch_at(
         self, step: int, rows: slice = slice(None)
     ) -> tuple[Int64[np.ndarray, "B T"], Int64[np.ndarray, "B T"]]:

@@ -95,10 +95,6 @@ class Tokenizer:
         """
         return np.frombuffer(self._encode(text), self.dtype).tolist()
 
-    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """Token ids of each text."""
-        return [self.encode(text) for text in texts]
-
     def decode(self, ids: Iterable[int] | Int[np.ndarray, " T"]) -> str:
         """The text of `ids`; special tokens give nothing, bytes that are not UTF-8 give U+FFFD."""
         plain = ids.tolist() if isinstance(ids, np.ndarray) else ids
