@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tinytale.config import ModelConfig, RunConfig, TrainConfig
+from tinytale.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from tinytale.data.tokenizer import load_tokenizer
 from tinytale.errors import TaleError, UsageError
 from tinytale.model.folder import save_model
@@ -87,6 +87,15 @@ def test_a_run_that_goes_on_keeps_the_shape_and_the_digest_that_it_was_begun_wit
     config = begun(folder, dataset)
     shutil.rmtree(folder)
     assert settle_start(config, config, load_tokenizer(dataset), {}) == config
+
+
+def test_sequences_may_be_as_long_as_the_context_of_the_weights_not_of_the_recipe(folder: Path, dataset: Path):
+    run, short = RunConfig(start_from=str(folder)), ModelConfig(context_length=8)
+    asked = TrainConfig(model=short, data=DataConfig(sequence_length=16), run=run)
+    assert settle_start(asked, None, load_tokenizer(dataset), {}).sequence_length == 16
+    asked = TrainConfig(model=short, data=DataConfig(sequence_length=17), run=run)
+    with pytest.raises(UsageError, match="sequence_length is 17, but the model has 16"):
+        settle_start(asked, None, load_tokenizer(dataset), {})
 
 
 def test_without_first_weights_there_is_no_digest(dataset: Path):

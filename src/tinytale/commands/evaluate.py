@@ -82,9 +82,7 @@ def evaluate(
     from tinytale.model.derive import cut_vocabulary
     from tinytale.model.weight_files import weights_digest
 
-    stream = stream_of(
-        data, split, load_tokenizer(weights), weights
-    )  # what is wrong with it shows before the work begins
+    stream = stream_of(data, split, load_tokenizer(weights), weights)  # first: its faults show before the work begins
     model, tokenizer = load_weights(weights, device)
     mark = weights_digest(weights)
     scored, story_scores = score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths())

@@ -73,7 +73,7 @@ class Scheduler:
     """Tells stories in a thread of its own, as many at once as the decoder has slots, the others in order of arrival.
 
     Few stories are taken in before each step, so that a crowd of newcomers does not hold up those that are being told.
-    The text of a story depends on its own prompt, settings and seed alone.
+    The text of a story depends on its own prompt, settings and seed alone (with torch's decoder, up to rounding).
     """
 
     decoder: Decoder
