@@ -279,14 +279,14 @@ def test_nothing_blinks_for_whoever_wants_no_motion(open_page: Open, url: str):
         assert page.evaluate(moves) == name
 
 
-def test_what_is_pressed_in_the_matrix_is_opened(open_page: Open, url: str):
+def test_a_row_that_is_pressed_in_the_matrix_opens_the_token_that_it_guessed(open_page: Open, url: str):
     page = open_page(f"{url}/#look")
     canvas = page.locator("canvas")
     expect(canvas).to_be_visible()
     box, count = canvas.bounding_box(), page.get_by_role("option").count()
     assert box
     canvas.click(position={"x": 3, "y": box["height"] * 5.5 / count})
-    expect(page.locator(".look-detail")).to_contain_text("position 5")
+    expect(page.locator(".look-detail")).to_contain_text("position 6")
 
 
 def test_the_link_past_the_navigation_keeps_the_view_and_what_is_in_it(open_page: Open, url: str):
@@ -294,7 +294,7 @@ def test_the_link_past_the_navigation_keeps_the_view_and_what_is_in_it(open_page
     page.get_by_role("textbox").fill("Once there was")
     page.locator(".skip").focus()
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "main" and page.url.endswith("#tokens")
+    assert page.evaluate("document.activeElement.id") == "main" and page.url.partition("#")[2].startswith("tokens")
     expect(page.get_by_role("textbox")).to_have_value("Once there was")
 
 
