@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinytale.console import console
-from tinytale.errors import TaleError
-from tinytale.files import cache_folder, write_bytes
+from tinytale.files import cache_folder
 
 USUAL = ("c++", "g++", "clang++", "cl")
 
@@ -48,7 +47,7 @@ def library(source: Path, choices: Sequence[Sequence[str]], holds_interpreter: b
                 return load(str(path))
         _compile(source, choices, path)
         return load(str(path))
-    except (OSError, RuntimeError, TaleError) as error:  # a RuntimeError where there is no home to keep it in
+    except (OSError, RuntimeError) as error:  # a RuntimeError where there is no home to keep it in
         raise UnavailableError(f"{source.name} cannot be built or loaded: {error}") from error
 
 
@@ -56,13 +55,16 @@ def _compile(source: Path, choices: Sequence[Sequence[str]], path: Path) -> None
     command = compiler()
     if command is None:
         raise UnavailableError("there is no C++ compiler" + " as $CXX names it" * ("CXX" in os.environ))
+    path.parent.mkdir(parents=True, exist_ok=True)
     begun, said = time.monotonic(), ""
     for flags in choices:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / path.name
             ended = subprocess.run([command, *flags, str(source), "-o", str(made)], capture_output=True, text=True)
             if ended.returncode == 0:
-                write_bytes(path, made.read_bytes())
+                with made.open("rb") as whole:
+                    os.fsync(whole.fileno())
+                made.replace(path)  # another process may do the same at this moment: each has its own file
                 seconds = time.monotonic() - begun
                 console.print(f"Compiled {source.name} in {seconds:.1f} s, once, into {path}", style="dim")
                 return
