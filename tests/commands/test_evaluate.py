@@ -105,6 +105,7 @@ FEW_SAMPLES = {"stories": 4, "max_new_tokens": 20}
 
 @pytest.fixture
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tinytale.evaluation.grading  # noqa: F401  (its annotations name the class, and are read when it is imported)
     from tinytale.evaluation.samples import SampleSettings
 
     monkeypatch.setattr("tinytale.evaluation.samples.SampleSettings", lambda: SampleSettings(**FEW_SAMPLES))

@@ -24,6 +24,7 @@ import torch
 from tinytale.config import TrainConfig, override
 from tinytale.console import console
 from tinytale.errors import TaleError
+from tinytale.evaluation.intervals import ends_text
 from tinytale.evaluation.perplexity import nats_from_story_starts, story_bounds, summarise
 from tinytale.files import read_json, sha256_of, write_bytes, write_json
 from tinytale.model.folder import load_model, save_model
@@ -142,9 +143,9 @@ def rows(results: dict[str, dict[str, Any]]) -> Iterator[str]:
     best = min(results, key=lambda name: results[name]["dev"]["bits_per_byte"], default=None)
     for name, found in results.items():
         dev, mark = found["dev"], " <- best" if name == best else ""
-        low, high = dev["interval_95"]
+        ends = ends_text(dev["interval_95"], ".4f", " to ")
         yield (
-            f"{name:36} {dev['bits_per_byte']:.4f} bits per byte ({low:.4f} to {high:.4f}), perplexity"
+            f"{name:36} {dev['bits_per_byte']:.4f} bits per byte ({ends}), perplexity"
             f" {dev['perplexity']:.3f}, {found['seconds']:.0f} s, {found['tokens_per_second']:,.0f} tokens/s{mark}"
         )
 
@@ -167,10 +168,10 @@ def main() -> None:
 def search(dataset: Path, runs: Path, out: Path, deadline: float, candidates: dict[str, dict[str, Any]]) -> bool:
     """Try the candidates in turn and pack the best; whether all of it was done in time."""
     kept = runs / "results.json"
-    results = read_json(kept) if kept.is_file() else {}
+    results, data = read_json(kept) if kept.is_file() else {}, Dataset(dataset)
     for name, changes in candidates.items():
         if name not in results:
-            found = try_out(override(recipe("course"), changes), Dataset(dataset), RunFolder(runs / name), deadline)
+            found = try_out(override(recipe("course"), changes), data, RunFolder(runs / name), deadline)
             if found is None:
                 break
             results[name] = found

@@ -69,7 +69,6 @@ def evaluate(
     kept_in = out or (run.evaluation if in_run else None)
     examiner = find_examiner(judge, judge_model, kept_in)
 
-    from tinytale.data.tokenizer import load_tokenizer
     from tinytale.evaluation.completions import CompletionSettings
     from tinytale.evaluation.grading import judge_table
     from tinytale.evaluation.results import results_table, save_results, score
@@ -82,8 +81,8 @@ def evaluate(
     from tinytale.model.derive import cut_vocabulary
     from tinytale.model.weight_files import weights_digest
 
-    stream = stream_of(data, split, load_tokenizer(weights), weights)  # first: its faults show before the work begins
     model, tokenizer = load_weights(weights, device)
+    stream = stream_of(data, split, tokenizer, weights)
     mark = weights_digest(weights)
     scored, story_scores = score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths())
     result = {**scored, "weights": mark}

@@ -95,8 +95,9 @@ def train(
         if main and folder.config.is_file() and not resume:
             raise UsageError(f"{out} already holds a run; go on with --resume, or name another folder with --out")
         file = {} if config is None else read_toml(config)
-        settings = _settings(folder, recipe, file, str(config), changes)
-        return _train(dataset, folder, settings, file.get("model", {}) | changes["model"], rehearse)
+        saved = folder.read_config() if folder.config.is_file() else None
+        settings = _settings(saved, recipe, file, str(config), changes)
+        return _train(dataset, folder, settings, saved, file.get("model", {}) | changes["model"], rehearse)
 
 
 def _refuse_folder_of_something_else(folder: RunFolder) -> None:
@@ -110,10 +111,9 @@ def _refuse_folder_of_something_else(folder: RunFolder) -> None:
 
 
 def _settings(
-    folder: RunFolder, recipe: str | None, file: dict[str, Any], where: str, changes: dict[str, dict[str, Any]]
+    saved: TrainConfig | None, recipe: str | None, file: dict[str, Any], where: str, changes: dict[str, dict[str, Any]]
 ) -> TrainConfig:
-    """What to train. `where` is the file's path, for a message."""
-    saved = folder.read_config() if folder.config.is_file() else None
+    """What to train. `saved` is what the run was begun with, if it was, `where` the file's path, for a message."""
     settings = saved if saved and recipe in (None, saved.recipe) else named_recipe(recipe or "pocket")
     settings = override(settings, file, where)
     settings = override(settings, {name: section for name, section in changes.items() if section})
@@ -127,6 +127,7 @@ def _train(
     name: str,
     folder: RunFolder,
     settings: TrainConfig,
+    saved: TrainConfig | None,
     asked_of_model: dict[str, Any],
     rehearse: Callable[..., int] | None,
 ) -> int:
@@ -137,7 +138,7 @@ def _train(
     from tinytale.training.session import Dataset, Session, settle
 
     dataset = Dataset(Path(name))
-    settings = settle(settings, folder, dataset, name, asked_of_model)
+    settings = settle(settings, folder, saved, dataset, name, asked_of_model)
     with joined() as ranks:
         session = Session(settings, folder, dataset, ranks)
         if rehearse:

@@ -91,6 +91,11 @@ def share(
     return {"value": value, "interval_95": share_interval(value, error, int(np.count_nonzero(wholes_S)))}
 
 
+def overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two intervals have a number in common."""
+    return one[1] >= other[0] and other[1] >= one[0]
+
+
 def ends_text(ends: Sequence[float] | None, form: str, between: str = "–") -> str:
     """An interval for a person."""
     return "no interval" if ends is None else f"{ends[0]:{form}}{between}{ends[1]:{form}}"

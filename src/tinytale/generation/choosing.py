@@ -3,7 +3,6 @@
 Letters of shapes: V vocabulary.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Literal
 
@@ -15,7 +14,6 @@ from tinytale.console import console
 from tinytale.errors import UsageError
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Choice, Decoding
-from tinytale.generation.sampling import repetition_penalty
 from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.model.gpt2 import GPT2
 from tinytale.native import draw as native_draw
@@ -46,26 +44,20 @@ def decoder_for(model: GPT2, slots: int, precision: Precision = "auto") -> Decod
 
 
 def choice_for(decoding: Decoding) -> Choice:
-    """`decoding.choice()`, up to rounding, but one that draws from logits on the CPU in one call of native code.
+    """`decoding.choice()`, up to rounding, but one that draws in one call of native code where it can be had.
 
     Raises:
         UsageError: a setting out of its range.
     """
-    reference = decoding.choice()
     if decoding.greedy or not native_draw.available():
-        return reference
-    penalise = repetition_penalty(decoding.repetition_penalty)
+        return decoding.choice()
 
-    def choose(logits_V: Float[Tensor, " V"], tokens: Sequence[int], generator: torch.Generator) -> int:
-        if not logits_V.is_cpu:
-            return reference(logits_V, tokens, generator)
-        if decoding.repetition_penalty != 1:
-            logits_V = penalise(logits_V, tokens)
+    def drawn(logits_V: Float[Tensor, " V"], generator: torch.Generator) -> int:
         return native_draw.draw(
             logits_V, generator, decoding.temperature, decoding.top_k, decoding.top_p, decoding.min_p
         )
 
-    return choose
+    return decoding.choice(drawn)
 
 
 @cache

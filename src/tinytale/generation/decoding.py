@@ -25,6 +25,8 @@ from tinytale.generation.sampling import (
 from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.model.gpt2 import GPT2
 
+Pick = Callable[[Float[Tensor, " V"], torch.Generator], int]
+"""From the logits of the next token to the token."""
 Choice = Callable[[Float[Tensor, " V"], Sequence[int], torch.Generator], int]
 """From the logits of the next token, and the tokens so far (the prompt's too), to the token."""
 
@@ -40,10 +42,11 @@ class Decoding:
     min_p: float | None = None
     repetition_penalty: float = 1.0
 
-    def choice(self) -> Choice:
+    def choice(self, drawn: Pick | None = None) -> Choice:
         """The chooser: penalty, then the most likely token, or a draw after temperature, top-k, top-p and min-p.
 
-        They come in this order, as in transformers: each sees what those before it have left.
+        They come in this order, as in transformers: each sees what those before it have left. `drawn` does what those
+        samplers and the draw do, if somebody has something faster.
 
         Raises:
             UsageError: a setting out of its range.
@@ -55,12 +58,13 @@ class Decoding:
             samplers += [top_k(self.top_k)] if self.top_k is not None else []
             samplers += [top_p(self.top_p)] if self.top_p is not None else []
             samplers += [min_p(self.min_p)] if self.min_p is not None else []
-        shape, pick = compose(*samplers), most_likely if self.greedy else draw
+        shape = compose(*samplers)
+        pick = most_likely if self.greedy else drawn or (lambda logits_V, generator: draw(shape(logits_V), generator))
 
         def choose(logits_V: Float[Tensor, " V"], tokens: Sequence[int], generator: torch.Generator) -> int:
             if self.repetition_penalty != 1:
                 logits_V = penalise(logits_V, tokens)
-            return pick(shape(logits_V), generator)
+            return pick(logits_V, generator)
 
         return choose
 

@@ -19,13 +19,13 @@ from torch import Tensor
 from tinytale.config import ModelConfig
 from tinytale.errors import TaleError, UsageError
 from tinytale.native.build import UnavailableError, library
-from tinytale.native.instructions import allowed, choices
+from tinytale.native.instructions import BASE, allowed, choices
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
 SOURCE = Path(__file__).parent / "cpp/decoder.cpp"
-BASE = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp-simd", "-fno-strict-aliasing", "-Wno-psabi")
-"""Without strict aliasing, since one piece of memory is read as numbers of several kinds."""
+ONE_MEMORY = "-fno-strict-aliasing"
+"""One piece of memory is read as numbers of several kinds."""
 BITS = {"float32": 32, "bfloat16": 16, "int8": 8}
 LAYER = (
     "norm1.gain_C",
@@ -73,7 +73,7 @@ def _load() -> Kernel | str:
         return "it is not written for Windows"
     wide = ("-mprefer-vector-width=512",) if "avx512f" in allowed() else ()
     try:
-        built = library(SOURCE, choices((*BASE, *wide)))
+        built = library(SOURCE, choices((*BASE, ONE_MEMORY, *wide)))
     except UnavailableError as reason:
         return str(reason)
     pointer, whole = ctypes.c_void_p, ctypes.c_long

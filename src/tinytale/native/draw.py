@@ -14,10 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tinytale.native.build import UnavailableError, library
-from tinytale.native.instructions import choices
+from tinytale.native.instructions import BASE, choices
 
 SOURCE = Path(__file__).parent / "cpp/draw.cpp"
-BASE = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp-simd", "-Wno-psabi")
 
 
 @lru_cache(maxsize=1)

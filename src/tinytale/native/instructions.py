@@ -4,6 +4,9 @@ import os
 import sys
 from pathlib import Path
 
+BASE = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp-simd", "-Wno-psabi")
+"""Flags for code that the compiler is to make wide by itself."""
+
 LEVELS = {
     "SSE41": {},
     "AVX": {},

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tinytale.evaluation.intervals import ends_text
 from tinytale.files import read_json
 
 BEGIN, END = "<!-- results: python -m tinytale.report.front_page README.md -->", "<!-- end of results -->"
@@ -77,10 +78,10 @@ def _quality(weights: Path) -> str:
     (file,) = (weights / "evaluation").glob("*.json")
     test: dict[str, Any] = read_json(file)["test"]
     view = test["views"]["stories"]
-    low, high = view["interval_95"]
     return (
         f"`weights/small` reads the {test['stories']:,} stories of TinyStories' test split at"
-        f" **{view['bits_per_byte']:.3f} bits per byte** ({low:.3f} to {high:.3f}), a perplexity of"
+        f" **{view['bits_per_byte']:.3f} bits per byte** ({ends_text(view['interval_95'], '.3f', ' to ')}),"
+        " a perplexity of"
         f" {view['perplexity']:.2f}: [`evaluate small`](weights/small/evaluation/{file.name}).\n"
     )
 

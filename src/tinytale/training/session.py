@@ -49,13 +49,19 @@ class Dataset:
 
 
 def settle(
-    settings: TrainConfig, folder: RunFolder, dataset: Dataset, name: str, asked_of_model: dict[str, Any]
+    settings: TrainConfig,
+    folder: RunFolder,
+    saved: TrainConfig | None,
+    dataset: Dataset,
+    name: str,
+    asked_of_model: dict[str, Any],
 ) -> TrainConfig:
     """The settings with what the dataset, and the weights that training begins with, decide.
 
     Args:
         settings: what to train.
-        folder: of the run; what it was begun with binds it.
+        folder: of the run.
+        saved: what the run was begun with, if it was: that binds it.
         dataset: what to train on.
         name: the dataset's folder, as it was typed.
         asked_of_model: settings of the model that a person gave by name.
@@ -63,7 +69,6 @@ def settle(
     Raises:
         UsageError: the run was begun with other settings; or see `settle_start`.
     """
-    saved = folder.read_config() if folder.config.is_file() else None
     settings = replace(
         settings,
         model=replace(settings.model, vocab_size=dataset.tokenizer.vocab_size),

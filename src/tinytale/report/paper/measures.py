@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from tinytale.evaluation.intervals import overlap
 from tinytale.report.paper.material import RunMaterial, Score
 from tinytale.report.paper.text import Text, say
 
@@ -150,11 +151,10 @@ class Measured:
     @property
     def verdict(self) -> Literal["better", "worse", "alike"]:
         """Of the told stories; alike as long as the two intervals overlap."""
-        told_low, told_high = self._ends("told")
-        real_low, real_high = self._ends("real")
-        if told_high >= real_low and real_high >= told_low:
+        told, real = self._ends("told"), self._ends("real")
+        if overlap(told, real):
             return "alike"
-        return "better" if (told_low > real_high) == (self.measure.better == "high") else "worse"
+        return "better" if (told[0] > real[1]) == (self.measure.better == "high") else "worse"
 
     def _ends(self, side: Side) -> tuple[float, ...]:
         key = (*self.measure.key(side), "interval_95")

@@ -2,6 +2,7 @@
 
 from itertools import groupby
 
+from tinytale.evaluation.intervals import overlap
 from tinytale.report.paper.facts import Source
 from tinytale.report.paper.figures import studies_figure
 from tinytale.report.paper.material import Material
@@ -62,7 +63,7 @@ def _overlap(study: Source, *variations: str) -> bool:
     for variation in variations:
         runs = [run for run in study.get("runs") if run["variation"] == variation]
         ends.append(runs[0]["dev"]["views"]["stories"].get("interval_95") if len(runs) == 1 else None)
-    return None not in ends and ends[0][1] >= ends[1][0] and ends[1][1] >= ends[0][0]
+    return None not in ends and overlap(*ends)
 
 
 def _own_settings(study: Source, variation: str) -> Text:
