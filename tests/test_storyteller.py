@@ -140,6 +140,7 @@ def test_a_score_is_what_evaluate_measures(teller: Storyteller):
         ({"samples": 0}, "samples is 0"),
         ({"max_new_tokens": 0}, "max-new-tokens 0"),
         ({"batch_size": 0}, "batch-size 0"),
+        ({"alternatives": -1}, "alternatives -1"),
         ({"temperature": 0.0}, "temperature is 0"),
         ({"min_p": 2.0}, "min-p is 2"),
         ({"stop": ""}, "stop string is empty"),

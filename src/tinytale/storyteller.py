@@ -215,7 +215,8 @@ class Storyteller:
     def score(self, text: str) -> StoryScore:
         """How surprising a text is, as a story from its start: opened by an end-of-text, closed by one that counts.
 
-        The same as `tinytale evaluate` measures; a text longer than the context slides on by half a context.
+        The same as `tinytale evaluate` measures; a text longer than the context slides on by half a context. (Of a
+        padded vocabulary `evaluate` keeps the rows that no token has, and `load_storyteller` leaves them out.)
 
         Raises:
             UsageError: the text is empty, or holds a lone surrogate.

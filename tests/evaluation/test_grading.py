@@ -187,6 +187,19 @@ def test_real_stories_are_of_the_split_and_cut_alike(dataset: Path):
     assert sorted(everything) == sorted(stories)
 
 
+def test_where_it_is_not_known_what_was_asked_nothing_is_said_of_it(judge_server, tmp_path: Path):
+    grade(judge_server, tmp_path)
+    book = tmp_path / "judged.jsonl"
+    lines = [json.loads(line) for line in book.read_text().splitlines()]
+    book.write_text("".join(json.dumps({key: line[key] for key in ("text", "grades")}) + "\n" for line in lines))
+    old = grade(judge_server, tmp_path)
+    judge_server.say = lambda story: "No."
+    nothing = grade(judge_server, tmp_path / "other")
+    for result in (old, nothing):
+        assert result["asked_with"] is None and "took no" not in str(judge_table(result).caption)
+    assert old["samples"]["graded"] == 6 and nothing["samples"]["graded"] == 0
+
+
 def test_the_result_says_what_the_judge_was_asked_with_also_when_it_goes_on(judge_server, tmp_path: Path):
     judge_server.takes = {"response_format"}
     result = grade(judge_server, tmp_path)

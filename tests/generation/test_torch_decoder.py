@@ -46,6 +46,19 @@ def test_slots_of_any_length_in_any_company_give_the_logits_of_their_text(lively
     assert sizes == {0, 1, 2, 3, 4}
 
 
+@pytest.mark.parametrize("kernels", ["textbook", "fused"])
+def test_what_was_not_finite_in_a_slot_does_not_reach_the_next_text_in_it(lively, kernels):
+    model = lively(kernels)
+    decoder = TorchDecoder(model, slots=2)
+    expected_V = alone(model, [1, 2, 3])
+    with torch.no_grad():
+        model.positions.weight_TC[3, 0] = torch.nan
+    assert decoder.prefill(0, [1, 2, 3, 4, 5]).isnan().all()
+    decoder.prefill(1, [6, 7, 8, 9, 10])
+    decoder.prefill(0, [1, 2])
+    torch.testing.assert_close(decoder.step([0, 1], [3, 11])[0], expected_V, rtol=0, atol=1e-4)
+
+
 def test_a_copy_goes_on_as_its_source_does_and_each_by_itself(lively):
     model = lively()
     decoder = TorchDecoder(model, slots=3)

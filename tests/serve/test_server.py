@@ -258,6 +258,8 @@ def test_what_the_official_client_sends_for_nothing_asks_for_nothing(client, nam
     assert (
         client.completions.create(prompt="The cat sat", **settings, **nothing).choices[0].text == plain.choices[0].text
     )
+    best = client.completions.create(prompt="The cat sat", **settings, n=2, best_of=2)
+    assert [choice.index for choice in best.choices] == [0, 1] and best.choices[0].text == plain.choices[0].text
     parts = [{"type": "text", "text": "The cat"}, {"type": "text", "text": " sat"}]
     chat = {"model": name, "messages": [{"role": "user", "content": parts}], "seed": 5}
     neutral = {"frequency_penalty": 0.0, "logit_bias": {}, "tools": [], "response_format": {"type": "text"}}

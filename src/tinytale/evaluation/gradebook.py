@@ -26,7 +26,8 @@ class GradeBook:
                 entry = json.loads(line)
                 if are_grades(entry["grades"]):
                     self._grades[entry["text"]] = {criterion: entry["grades"][criterion] for criterion in CRITERIA}
-                    self._options[entry["text"]] = [str(option) for option in entry.get("options", ())]
+                    if "options" in entry:  # older lines have none
+                        self._options[entry["text"]] = [str(option) for option in entry["options"]]
             except (ValueError, RecursionError, KeyError, TypeError):
                 continue
         self._new_line = "" if content.endswith("\n") or not content else "\n"
@@ -34,10 +35,10 @@ class GradeBook:
     def __getitem__(self, text: str) -> Grades | None:
         return self._grades.get(self._name(text))
 
-    def asked_with(self, texts: Iterable[str]) -> list[str]:
-        """The options that every one of these texts was asked with, of those that have grades."""
+    def asked_with(self, texts: Iterable[str]) -> list[str] | None:
+        """The options that every one of these texts was asked with; None if that is known of no text."""
         options = [set(self._options[name]) for name in map(self._name, texts) if name in self._options]
-        return sorted(set.intersection(*options)) if options else []
+        return sorted(set.intersection(*options)) if options else None
 
     def write(self, text: str, grades: Grades, options: Sequence[str]) -> None:
         """Keep the grades of a text, and the names of the options that it was asked with.

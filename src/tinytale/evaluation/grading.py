@@ -146,7 +146,7 @@ def judge_table(result: dict[str, Any]) -> Table:
 
 def _warning(result: dict[str, Any]) -> str:
     said, same = "", ", ".join(result["undiscerning"])
-    if "temperature" not in result["asked_with"]:
+    if result["asked_with"] is not None and "temperature" not in result["asked_with"]:
         said += "\nThis judge took no temperature of 0, so asked again it may say something else."
     if same:
         said += f"\nThis judge tells nothing about {same}: every text has the same grade."

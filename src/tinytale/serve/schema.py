@@ -11,7 +11,6 @@ LONGEST_PROMPT = 20_000
 """Characters; a context is shorter."""
 MOST_CHOICES = 8
 NEUTRAL: dict[str, Any] = {
-    "best_of": 1,
     "echo": False,
     "frequency_penalty": 0,
     "functions": [],
@@ -51,7 +50,7 @@ class Settings(BaseModel):
         if not isinstance(content, dict):
             return content
         given = {name: value for name, value in content.items() if value is not None}
-        for name, neutral in NEUTRAL.items():
+        for name, neutral in {**NEUTRAL, "best_of": given.get("n", 1)}.items():
             if given.get(name, neutral) != neutral:
                 raise ValueError(f"{name} is not supported; leave it out")
         return given

@@ -225,8 +225,8 @@ def resume(run: RunFolder, state: TrainState) -> int:
     Every rank reads the folder, on a disk that all machines share; the main rank says which step it is.
 
     Raises:
-        TaleError: the checkpoint is damaged; or the run is already longer than `max_steps`; or there are checkpoints,
-            but nothing says which is the latest.
+        TaleError: the checkpoint is damaged; or the run is already longer than `max_steps`; or there are several
+            checkpoints, but nothing says which is the latest.
     """
     ranks = state.ranks
     steps = run.steps() if ranks.main and run.pointer("latest") is None else []

@@ -278,6 +278,9 @@ function matrix(look, state, weights, select, width) {
   pen.strokeStyle = colour("--accent");
   pen.lineWidth = Math.max(1, Math.min(3, cell / 4));
   if (guessing(state) >= 0) pen.strokeRect(0, guessing(state) * cell, state.token * cell, cell);
-  canvas.addEventListener("click", (event) => select(Math.floor((event.offsetY / canvas.clientHeight) * size) + 1));
+  canvas.addEventListener("click", (event) => {
+    const row = Math.floor((event.offsetY / canvas.clientHeight) * size);
+    if (row + 1 < size) select(row + 1); // the last row guessed what is not in the text
+  });
   return element("figure", {}, canvas, element("figcaption", { class: "quiet" }, "Each row is a token: it shows from which it takes, itself among them, to guess the next. The row that guessed the chosen token is framed."));
 }
