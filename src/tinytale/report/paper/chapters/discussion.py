@@ -13,7 +13,7 @@ AREAS = {
     "diversity": "how much they differ from one another",
     "spelling": "spelling",
     "relevance": "how well they go on with a beginning",
-    "memorisation": "how little of train they repeat",
+    "memorisation": "originality",
 }
 """The groups of measures, in the words of a verdict."""
 
