@@ -8,7 +8,7 @@ import sys
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -16,6 +16,12 @@ from typing import Any, Literal, TypeVar
 from tinytale.errors import UsageError
 
 Settings = TypeVar("Settings")
+
+FILLED_IN_BY_TRAIN = {"vocab_size", "folder", "digest", "start_digest"}
+"""Fields that no person sets: the dataset decides them, or the weights that training begins with."""
+
+NOT_OF_SHAPE = ("dropout", "attention_dropout")
+"""Settings of the model that weights do not decide."""
 
 
 def _require(valid: bool, section: Any, name: str, expected: str) -> None:
@@ -308,16 +314,29 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read as TOML: {error}") from error
 
 
-def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+def differences(old: Any, new: Any) -> list[str]:
     """Every field that differs between two configs of one kind, as `section.field: old -> new`."""
-    found = []
+    return [f"{name}: {before!r} -> {after!r}" for name, before, after in changes(old, new)]
+
+
+def changes(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Every field that differs between two configs of one kind: `section.field`, its old value, its new one."""
     for item in dataclasses.fields(old):
         before, after = getattr(old, item.name), getattr(new, item.name)
         if dataclasses.is_dataclass(before):
-            found += differences(before, after, f"{prefix}{item.name}.")
+            yield from changes(before, after, f"{prefix}{item.name}.")
         elif before != after:
-            found.append(f"{prefix}{item.name}: {before!r} -> {after!r}")
-    return found
+            yield f"{prefix}{item.name}", before, after
+
+
+def as_options(name: str, value: Any) -> list[str]:
+    """A setting as it is typed: `run.compile` and False become `--run.no-compile`."""
+    section, _, own = name.replace("_", "-").partition(".")
+    if isinstance(value, bool):
+        return [f"--{section}.{own}" if value else f"--{section}.no-{own}"]
+    if isinstance(value, tuple | list):
+        return [f"--{section}.{own}", *map(str, value)]
+    return [f"--{section}.{own}={value}"]
 
 
 def _typed(value: Any, kind: Any, name: str) -> Any:

@@ -2,7 +2,17 @@
 
 from collections.abc import Callable
 
-from tinytale.config import DataConfig, ModelConfig, OptimiserConfig, RunConfig, TrainConfig
+from tinytale.config import (
+    FILLED_IN_BY_TRAIN,
+    NOT_OF_SHAPE,
+    DataConfig,
+    ModelConfig,
+    OptimiserConfig,
+    RunConfig,
+    TrainConfig,
+    as_options,
+    changes,
+)
 from tinytale.errors import UsageError
 
 
@@ -76,3 +86,18 @@ def recipe(name: str) -> TrainConfig:
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}; known are {', '.join(RECIPES)}")
     return RECIPES[name]()
+
+
+def typed_again(settings: TrainConfig) -> list[str]:
+    """The options of `tinytale train` that give these settings on the same dataset: the recipe, and what differs.
+
+    Raises:
+        UsageError: the recipe is not known.
+    """
+    options = ["--recipe", settings.recipe]
+    for name, _, value in changes(recipe(settings.recipe), settings):
+        section, field = name.split(".") if "." in name else ("", name)
+        of_first_weights = settings.run.start_from and section == "model" and field not in NOT_OF_SHAPE
+        if field not in FILLED_IN_BY_TRAIN and not of_first_weights:
+            options += as_options(name, value)
+    return options

@@ -96,9 +96,11 @@ def test_results_and_samples_of_other_weights_stay_behind(tale, run: Path, tmp_p
     assert set(json.loads((tmp_path / "out" / "evaluation" / path.name).read_text())) == {"test"}
     assert not (tmp_path / "out" / "samples.json").exists()
     mark = sha256_of(run / "model" / "model.safetensors")
-    (run / "samples.json").write_text(json.dumps({"weights": mark, "stories": ["Once."]}))
+    samples = {"weights": mark, "settings": {"temperature": 0.8, "seed": 0}, "stories": ["Once."]}
+    (run / "samples.json").write_text(json.dumps(samples))
     tale("export", run, "--out", tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "samples.json").read_text())["stories"] == ["Once."]
+    assert json.loads((tmp_path / "out" / "samples.json").read_text()) == samples
+    assert "> Once." in (tmp_path / "out" / "model" / "README.md").read_text()
 
 
 def test_an_earlier_export_is_replaced_whole(tale, run: Path, tmp_path: Path):

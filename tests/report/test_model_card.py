@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from tinytale.config import DataConfig, ModelConfig, OptimiserConfig, TrainConfig
-from tinytale.errors import TaleError
+from tinytale.errors import TaleError, UsageError
+from tinytale.evaluation.suite_tables import DIVERSITY, ENDINGS, RELEVANCE, REPETITION, SPELLING
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
+from tinytale.report.card_stories import DOZEN, Marks
 from tinytale.report.model_card import Notes, model_card, parameter_count, readdressed
 from tinytale.runs import RunFolder
 
@@ -82,6 +84,76 @@ def test_every_figure_is_one_of_the_runs_files(run: RunFolder):
     ):
         assert line in card.splitlines()
     assert "of 7 stories that the model told by itself (temperature 0.8, seed 3)" in card
+    (command,) = [line for line in card.splitlines() if line.startswith("tinytale train")]
+    assert command.startswith("tinytale train mine --recipe pocket --model.context-length=6 --model.layers=2")
+    assert "vocab" not in command and command.endswith("--out RUN")
+
+
+def test_measures_of_the_stories_stand_beside_real_ones(run: RunFolder):
+    def figures(rows: tuple[tuple[str, ...], ...], value: float) -> dict:
+        return {key: {"value": value, "interval_95": [0.25, 0.75]} for key, *_ in rows}
+
+    families = {"endings": ENDINGS, "repetition": REPETITION, "diversity": DIVERSITY, "spelling": SPELLING}
+    kept = {key: {"own": {"value": 0.5, "interval_95": [0.25, 0.75]}, "shuffled": None} for key, _ in RELEVANCE}
+    quality = {
+        "unit": "word",
+        "settings": {"stories": 200, "temperature": 0.8, "seed": 3},
+        "stories": {
+            name: {"samples": figures(rows, 0.375), "real": figures(rows, 0.5)} for name, rows in families.items()
+        },
+        "openings": {"samples": kept, "real": kept},
+    }
+    path = run.evaluation / "ab.json"
+    results = json.loads(path.read_text())
+    results["test"]["quality"] = quality
+    path.write_text(json.dumps(results))
+    lines = model_card(run, "tiny", Notes()).splitlines()
+    assert "| stories that end by themselves | 37.5% (25.0%–75.0%) | 50.0% (25.0%–75.0%) |" in lines
+    assert "| names of the prompt that come again | 50.0% (25.0%–75.0%) | 50.0% (25.0%–75.0%) |" in lines
+    assert "Of 200 stories that the model told by itself (temperature 0.8, seed 3)" in "\n".join(lines)
+
+
+def marks(path: Path, *stories: str, weights: str = "ab") -> Marks:
+    kinds = '[kinds]\nthread = {meaning = "what was begun is dropped"}\nword = {meaning = "an invented word"}\n'
+    path.write_text(f'{kinds}[told]\nweights = "{weights}"\nstories = {json.dumps(stories)}\n')
+    return Marks.read(path)
+
+
+def test_a_dozen_samples_are_shown_as_they_are_with_the_failures_that_a_reader_marked(run: RunFolder, tmp_path: Path):
+    told = ["*Once* <b>there</b> was.\n- Run! said A_B.\n1. The end"] * (DOZEN + 3)
+    run.samples.write_text(
+        json.dumps({"weights": "ab", "settings": {"temperature": 0.8, "seed": 0}, "stories": told}), encoding="utf-8"
+    )
+    card = model_card(run, "tiny", Notes())
+    assert (
+        f"The first {DOZEN} of {DOZEN + 3} stories, told without a prompt (temperature 0.8, seed 0), none left out."
+        in card
+    )
+    quoted = "> \\*Once\\* \\<b\\>there\\</b\\> was.\n>\n> \\- Run! said A\\_B.\n>\n> 1\\. The end"
+    assert card.count(quoted) == DOZEN and "Failures" not in card
+
+    read = marks(tmp_path / "read.toml", "thread word", *[""] * DOZEN)
+    card = model_card(run, "tiny", Notes(marks=read))
+    assert card.count("Failures: what was begun is dropped; an invented word.") == 1
+    assert card.count("Failures: none that the reader saw.") == DOZEN - 1
+    assert f"of the first {DOZEN + 1}, {DOZEN} had none." in card
+
+
+def test_marks_of_other_stories_are_refused(run: RunFolder, tmp_path: Path):
+    read = marks(tmp_path / "read.toml", *["word"] * DOZEN)
+    with pytest.raises(UsageError, match="is not of the stories"):
+        model_card(run, "tiny", Notes(marks=read))
+    samples = {"weights": "ab", "settings": {"temperature": 0.8, "seed": 0}, "stories": ["One."] * DOZEN}
+    run.samples.write_text(json.dumps(samples))
+    assert "Failures: an invented word." in model_card(run, "tiny", Notes(marks=read))
+    for others in (marks(tmp_path / "a.toml", *["word"] * (DOZEN - 1)), marks(tmp_path / "b.toml", weights="cd")):
+        with pytest.raises(UsageError, match="is not of the stories"):
+            model_card(run, "tiny", Notes(marks=others))
+    with pytest.raises(UsageError, match="is no reading of stories"):
+        marks(tmp_path / "c.toml", "an unknown kind")
+    run.samples.write_text('{"stories": ["One."]}')
+    with pytest.raises(TaleError, match=re.escape(str(run.samples))):
+        model_card(run, "tiny", Notes())
 
 
 def test_the_front_matter_says_only_what_is_known(run: RunFolder):
@@ -99,7 +171,9 @@ def test_the_front_matter_says_only_what_is_known(run: RunFolder):
     ]
     assert front_matter(Notes()) == known
     assert front_matter(Notes("mit", "en", "Told by me.")) == ['license: "mit"', 'language: "en"', *known]
-    assert "Told by me." in model_card(run, "tiny", Notes(data="Told by me."))
+    assert "\n\nTold by me.\n\nOn a laptop.\n\n" in model_card(
+        run, "tiny", Notes(data="Told by me.", training="On a laptop.")
+    )
 
 
 def test_rounded_weights_say_that_the_scores_are_of_those_before(run: RunFolder, tmp_path: Path):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinytale.config import TrainConfig, differences, override, read_toml
+from tinytale.config import TrainConfig, as_options, differences, override, read_toml
 from tinytale.data.shards import Manifest
 from tinytale.errors import UsageError
 from tinytale.evaluation.results import read_results
@@ -64,9 +64,10 @@ class StudyRun:
     def commands(self) -> list[list[str]]:
         """The arguments of `tinytale` that train and score it."""
         options = [
-            _option(section, name, value)
+            word
             for section, values in self.variation.settings.items()
             for name, value in values.items()
+            for word in as_options(f"{section}.{name}", value)
         ]
         where = ["--out", str(self.folder.path), "--resume"]
         train = ["train", self.variation.dataset, "--recipe", self.study.recipe, f"--seed={self.seed}", *where]
@@ -99,13 +100,6 @@ class StudyRun:
             return None
         found = read_results(results).get("dev")
         return found if found and found.get("weights") == sha256_of(weights) else None
-
-
-def _option(section: str, name: str, value: Any) -> str:
-    dashed = name.replace("_", "-")
-    if isinstance(value, bool):
-        return f"--{section}.{dashed}" if value else f"--{section}.no-{dashed}"
-    return f"--{section}.{dashed}={value}"
 
 
 def read_study(path: Path) -> Study:

@@ -11,6 +11,7 @@ from tinytale.runs import CARD, RunFolder, find_folder, model_folder
 
 if TYPE_CHECKING:
     from tinytale.model.gpt2 import GPT2
+    from tinytale.report.model_card import Notes
 
 Target = Literal["run", "huggingface", "gguf", "onnx"]
 Format = Literal["float32", "bfloat16", "q8_0"]
@@ -36,6 +37,8 @@ def export(
     license: str | None = None,
     language: str | None = None,
     data_note: str | None = None,
+    training_note: str | None = None,
+    reading: Path | None = None,
 ) -> None:
     """Write a run or a model in a form for elsewhere; nothing of the source changes.
 
@@ -63,6 +66,10 @@ def export(
         Of the stories, for the card, as the Hub names it: en.
     data_note: str
         For the card: what the stories are, who wrote them, and under which licence they come.
+    training_note: str
+        For the card: on which machine it was trained, and what came before this run.
+    reading: Path
+        For the card: what a reader marked in the run's samples, a TOML file (docs/results/reading has one).
     """
     source = RunFolder(find_folder(folder))
     weights = model_folder(source.path)
@@ -75,8 +82,11 @@ def export(
         raise UsageError(f"--dtype is {dtype}; --to {to} can hold: {', '.join(FORMATS[to])}")
     if cache and to != "onnx":
         raise UsageError(f"--cache is for --to onnx, not --to {to}")
-    if any((license, language, data_note)) and not makes_card:
-        raise UsageError("--license, --language and --data-note are for a new card, which only a run without one gets")
+    if any((license, language, data_note, training_note, reading)) and not makes_card:
+        raise UsageError(
+            "--license, --language, --data-note, --training-note and --reading are for a new card, which only a run"
+            " without one gets"
+        )
     need(LIBRARIES.get(to, ()), "export")
 
     if to == "gguf":
@@ -84,7 +94,11 @@ def export(
     elif to == "onnx":
         _to_onnx(weights, out, cache)
     elif makes_card:
-        _run_to_folder(source, to, out, dtype, (license, language, data_note))
+        from tinytale.report.card_stories import Marks
+        from tinytale.report.model_card import Notes
+
+        marks = Marks.read(reading) if reading else None
+        _run_to_folder(source, to, out, dtype, Notes(license, language, data_note, training_note, marks))
     else:
         _model_to_folder(source, weights, out, dtype)
 
@@ -96,12 +110,12 @@ def stored_format(weights: Path) -> Format:
     return "bfloat16" if stored == "bfloat16" else "float32"
 
 
-def _run_to_folder(run: RunFolder, to: Target, out: Path, dtype: Format, notes: tuple[str | None, ...]) -> None:
+def _run_to_folder(run: RunFolder, to: Target, out: Path, dtype: Format, notes: "Notes") -> None:
     import torch
 
     from tinytale.interop.model_folder import check_new, write_model_folder_of_run
     from tinytale.interop.shipping import check_place, ship
-    from tinytale.report.model_card import Notes, model_card
+    from tinytale.report.model_card import model_card
 
     whole = to == "run"
     (check_place if whole else check_new)(out)
@@ -109,7 +123,7 @@ def _run_to_folder(run: RunFolder, to: Target, out: Path, dtype: Format, notes: 
     stored = getattr(torch, dtype)
 
     def card(shipped: RunFolder) -> str:
-        return model_card(shipped, out.name, Notes(*notes), None if whole else out.name)
+        return model_card(shipped, out.name, notes, None if whole else out.name)
 
     if whole:
         left_out = ship(run, out, model, tokenizer.end_of_text, stored, card)

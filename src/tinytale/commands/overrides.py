@@ -6,9 +6,7 @@ from typing import Any
 
 from docstring_parser import parse_from_object
 
-from tinytale.config import DataConfig, ModelConfig, OptimiserConfig, RunConfig
-
-FILLED_IN_BY_TRAIN = {"vocab_size", "folder", "digest", "start_digest"}
+from tinytale.config import FILLED_IN_BY_TRAIN, DataConfig, ModelConfig, OptimiserConfig, RunConfig
 
 
 def _optional(section: type) -> type:

@@ -32,24 +32,30 @@ RELEVANCE = (
 
 def quality_table(result: dict[str, Any]) -> Table:
     """Samples beside real stories."""
-    quality = result["quality"]
-    stories, unit, settings = quality["stories"], quality["unit"], quality["settings"]
+    heading, *rows = quality_rows(result["quality"])
     table = figures_table(
-        f"stories told at temperature {settings['temperature']:g}, and real stories of {result['split']}",
+        f"stories told at temperature {result['quality']['settings']['temperature']:g}, and real stories of"
+        f" {result['split']}",
         "with 95% intervals over stories; where a prompt is named, both go on with the same openings of real stories",
-        ("measure", "samples", "real stories"),
+        heading,
     )
-    for family, rows in (
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def quality_rows(quality: dict[str, Any]) -> list[Sequence[str]]:
+    """A heading, then a row for each measure: what it is, of the samples, of the real stories."""
+    stories, openings = quality["stories"], quality["openings"]
+    rows: list[Sequence[str]] = [("measure", "samples", "real stories")]
+    for family, measures in (
         ("endings", ENDINGS),
         ("repetition", REPETITION),
         ("diversity", DIVERSITY),
         ("spelling", SPELLING),
     ):
-        for row in _rows(rows, unit, [stories[family]["samples"], stories[family]["real"]]):
-            table.add_row(*row)
-    for row in _relevance_rows([quality["openings"]["samples"], quality["openings"]["real"]]):
-        table.add_row(*row)
-    return table
+        rows += _rows(measures, quality["unit"], [stories[family]["samples"], stories[family]["real"]])
+    return rows + _relevance_rows([openings["samples"], openings["real"]])
 
 
 def prompts_table(result: dict[str, Any]) -> Table:
@@ -90,13 +96,15 @@ def profile_table(result: dict[str, Any]) -> Table:
     return table
 
 
-def _rows(measures: Sequence[tuple[str, str, str]], unit: str, columns: Sequence[dict[str, Any]]) -> list[list[str]]:
+def _rows(
+    measures: Sequence[tuple[str, str, str]], unit: str, columns: Sequence[dict[str, Any]]
+) -> list[Sequence[str]]:
     return [[name.format(unit=unit), *(_cell(column[key], form) for column in columns)] for key, name, form in measures]
 
 
-def _relevance_rows(columns: Sequence[dict[str, Any]]) -> list[list[str]]:
+def _relevance_rows(columns: Sequence[dict[str, Any]]) -> list[Sequence[str]]:
     """Each share, and beneath it the same with the prompts of others."""
-    rows = []
+    rows: list[Sequence[str]] = []
     for key, name in RELEVANCE:
         rows.append([name, *(_cell(column[key]["own"], ".1%") for column in columns)])
         rows.append(["  with prompts shuffled", *(_cell(column[key]["shuffled"], ".1%") for column in columns)])

@@ -5,6 +5,8 @@ Every figure is read from a file of the run folder.
 
 import json
 import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -17,8 +19,11 @@ from tinytale.errors import TaleError
 from tinytale.evaluation.intervals import ends_text
 from tinytale.evaluation.memorisation import memorisation_rows
 from tinytale.evaluation.results import VIEWS, read_results
+from tinytale.evaluation.suite_tables import quality_rows
 from tinytale.files import read_json
 from tinytale.model.folder import is_gpt2
+from tinytale.recipes import RECIPES, typed_again
+from tinytale.report.card_stories import Marks, card_stories
 from tinytale.runs import RunFolder
 from tinytale.training.display import clock
 from tinytale.training.metrics import read_metrics
@@ -34,6 +39,10 @@ class Notes:
     """Of the stories, as the Hub names it: `en`."""
     data: str | None = None
     """What the stories are, who wrote them, and under which licence they come."""
+    training: str | None = None
+    """On which machine it was trained, and what came before this run."""
+    marks: Marks | None = None
+    """What a reader marked in the run's samples."""
 
 
 def model_card(run: RunFolder, name: str, notes: Notes, loaded_from: str | None = None) -> str:
@@ -42,7 +51,7 @@ def model_card(run: RunFolder, name: str, notes: Notes, loaded_from: str | None 
     `loaded_from` is the path of the model folder for who reads the card. Default: `model` in the folder of that name.
 
     Raises:
-        UsageError: `config.toml` is missing or damaged.
+        UsageError: `config.toml` is missing or damaged, or the marks are of other stories.
         TaleError: another file of the run is missing or damaged.
     """
     config = run.read_config()
@@ -51,6 +60,7 @@ def model_card(run: RunFolder, name: str, notes: Notes, loaded_from: str | None 
         _summary(run, config, name),
         _training(run, config, notes),
         _scores(run),
+        card_stories(run, notes.marks),
         _loading(config, name, loaded_from or f"{name}/model"),
         _limits(config),
     ]
@@ -121,32 +131,58 @@ def _training(run: RunFolder, config: TrainConfig, notes: Notes) -> str:
         ("weights from", f"step {best['step']:,}, the best on the dev split" if best else ""),
         ("their dev loss", f"{best['dev_loss']:.4f} nats a token" if best else ""),
     ]
-    text = f"{notes.data}\n\n" if notes.data else ""
-    return f"## Training\n\n{text}{_table(('', ''), [row for row in rows if row[1]])}\n\nAll settings: `config.toml`."
+    said = [
+        "## Training",
+        notes.data,
+        notes.training,
+        _table(("", ""), [row for row in rows if row[1]]),
+        _command(config),
+        "All settings: `config.toml`.",
+    ]
+    return "\n\n".join(part for part in said if part)
+
+
+def _command(config: TrainConfig) -> str:
+    """What is typed to train it again."""
+    if config.recipe not in RECIPES or not config.data.folder:
+        return ""
+    command = ["tinytale", "train", config.data.folder, *typed_again(config), "--out", "RUN"]
+    return f"```sh\n{shlex.join(command)}\n```"
 
 
 def _scores(run: RunFolder) -> str:
-    """Every result of the run: the scores, and what was found of its samples in train."""
+    """Every result of the run: the scores, the measures of its stories, and what was found of them in train."""
     rows: list[tuple[str, ...]] = []
-    memorised = ""
+    found = ""
     for path in sorted(run.evaluation.glob("*.json")):
         for split, result in read_results(path).items():
             try:
                 what = f"`{result['data']}`, {split}"
                 rows += [_score(what, VIEWS[view], figures) for view, figures in result["views"].items()]
-                memorised += _memorised(result["memorisation"], what) if "memorisation" in result else ""
+                found += _quality(result["quality"], what) if "quality" in result else ""
+                found += _memorised(result["memorisation"], what) if "memorisation" in result else ""
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise TaleError(f"{path} is damaged ({split}: {error!r}); delete it, and evaluate again") from error
     if not rows:
         return ""
     heading = ("stories", "read as", "loss", "perplexity", "bits per byte (95% interval)")
     said = f"Loss in nats a token, every token scored once.{_rounding(run)}"
-    return f"## Scores\n\n{_table(heading, rows)}\n\n{said}{memorised}"
+    return f"## Scores\n\n{_table(heading, rows)}\n\n{said}{found}"
 
 
 def _score(what: str, view: str, figures: dict[str, Any]) -> tuple[str, ...]:
     bits = f"{figures['bits_per_byte']:.4f} ({ends_text(figures['interval_95'], '.4f')})"
     return (what, view, f"{figures['loss']:.4f}", f"{figures['perplexity']:.3f}", bits)
+
+
+def _quality(result: dict[str, Any], control: str) -> str:
+    heading, *rows = quality_rows(result)
+    settings = result["settings"]
+    return (
+        f"\n\nOf {settings['stories']} stories that the model told by itself (temperature {settings['temperature']:g},"
+        f" seed {settings['seed']}), and of real ones ({control}), with 95% intervals over stories; where a prompt is"
+        f" named, both go on with the same openings of real stories:\n\n{_table(heading, rows)}"
+    )
 
 
 def _memorised(result: dict[str, Any], control: str) -> str:
@@ -194,6 +230,6 @@ def _limits(config: TrainConfig) -> str:
 - It was not made safe in any way; read what it writes before you show it to a child."""
 
 
-def _table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heading, ("---",) * len(heading), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

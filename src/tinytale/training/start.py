@@ -6,15 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from tinytale.config import ModelConfig, TrainConfig
+from tinytale.config import NOT_OF_SHAPE, ModelConfig, TrainConfig
 from tinytale.data.tokenizer import Tokenizer, load_tokenizer
 from tinytale.errors import TaleError, UsageError
 from tinytale.model.folder import load_model, read_config
 from tinytale.model.weight_files import weights_digest
 from tinytale.runs import find_folder, model_folder
-
-FREE = ("dropout", "attention_dropout")
-"""What of a model's settings is not of its shape: training decides it anew."""
 
 
 def settle_start(
@@ -67,7 +64,7 @@ def _with_start(settings: TrainConfig, tokenizer: Tokenizer) -> TrainConfig:
 
 def _with_shape(settings: TrainConfig, shape: ModelConfig, digest: str) -> TrainConfig:
     """These settings with a shape, and the digest of the weights that have it."""
-    free = {name: getattr(settings.model, name) for name in FREE}
+    free = {name: getattr(settings.model, name) for name in NOT_OF_SHAPE}
     return replace(settings, model=replace(shape, **free), run=replace(settings.run, start_digest=digest))
 
 
@@ -78,7 +75,7 @@ def _refuse_another_shape(model: ModelConfig, asked: dict[str, Any], start_from:
         UsageError: one does.
     """
     for name, value in asked.items():
-        if name not in FREE and getattr(model, name) != value:
+        if name not in NOT_OF_SHAPE and getattr(model, name) != value:
             raise UsageError(
                 f"model.{name} is {value!r}, but {start_from} has {getattr(model, name)!r}; leave it out, or begin with"
                 " other weights"
