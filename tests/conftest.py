@@ -33,6 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests first: one of minutes, begun last, would keep all cores but one waiting."""
+    items.sort(key=lambda item: "slow" not in item.keywords)
     if not config.getoption("--peers"):
         for item in items:
             if "peers" in item.keywords:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tinytale.commands.options import load_weights, need
+from tinytale.commands.options import check_file, load_weights, need
 from tinytale.console import console
 from tinytale.errors import UsageError
 from tinytale.files import read_json
@@ -166,7 +166,7 @@ def _warn_of_variant(model: "GPT2") -> None:
 def _to_gguf(weights: Path, out: Path, dtype: Format, name: str) -> None:
     from tinytale.interop.gguf_file import write_gguf
 
-    check_file(out, ".gguf")
+    check_file(out, "model", ".gguf")
     model, tokenizer = load_weights(weights, "cpu")
     in_float32 = write_gguf(out, model, tokenizer, name, dtype)
     if in_float32:
@@ -179,17 +179,7 @@ def _to_gguf(weights: Path, out: Path, dtype: Format, name: str) -> None:
 def _to_onnx(weights: Path, out: Path, cache: bool) -> None:
     from tinytale.interop.onnx_file import write_onnx
 
-    check_file(out, ".onnx")
+    check_file(out, "model", ".onnx")
     model, _ = load_weights(weights, "cpu")
     write_onnx(out, model, cache)
     console.print(f"Written to {out}, {out.stat().st_size:,} bytes")
-
-
-def check_file(out: Path, suffix: str) -> None:
-    """Whether `out` can be a file of this kind; one that is there is replaced.
-
-    Raises:
-        UsageError: it is a folder, or named like another kind of file.
-    """
-    if out.is_dir() or out.suffix != suffix:
-        raise UsageError(f"--out is {out}; expected a file whose name ends in {suffix}")

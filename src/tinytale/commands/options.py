@@ -47,14 +47,16 @@ def need(libraries: Iterable[str], extra: str, what: str = "this") -> None:
             )
 
 
-def check_file(path: Path | None, what: str) -> None:
-    """See that a file can be written there, before the long work begins.
+def check_file(path: Path | None, what: str, suffix: str = "") -> None:
+    """See that a file of this kind can be written there, before the long work begins; one that is there is replaced.
 
     Raises:
-        UsageError: a folder lies there.
+        UsageError: a folder lies there, or its name ends like that of another kind of file.
     """
     if path and path.is_dir():
         raise UsageError(f"{path} is a folder; name a file for the {what}")
+    if path and suffix and path.suffix != suffix:
+        raise UsageError(f"{path} cannot be the {what}; expected a file whose name ends in {suffix}")
 
 
 def print_json(value: Any) -> None:

@@ -2,11 +2,10 @@
 
 import os
 import socket
-from importlib.util import find_spec
 
-from tinytale.commands.options import Device
+from tinytale.commands.options import Device, need
 from tinytale.console import console
-from tinytale.errors import TaleError, UsageError
+from tinytale.errors import UsageError
 from tinytale.runs import find_folder, model_folder
 
 KEY = "TINYTALE_API_KEY"
@@ -39,8 +38,7 @@ def serve(
     device
         Where to compute.
     """
-    if not find_spec("granian") or not find_spec("fastapi"):
-        raise TaleError("the server's libraries are not installed; install them: pip install 'tinytale[serve]'")
+    need(["granian", "fastapi"], "serve", "the server")
     if not 0 < port < 2**16 or slots < 1 or waiting < 0:
         raise UsageError(
             f"port is {port}, slots {slots}, waiting {waiting}; expected a port below 65536, at least 1 slot"
