@@ -55,6 +55,11 @@ class RunFolder:
         """Stories that the finished model told, with their settings."""
         return self.path / "samples.json"
 
+    @property
+    def before(self) -> "RunFolder":
+        """Settings and metrics of the run whose weights this one began with; empty if there was none."""
+        return RunFolder(self.path / "before")
+
     def checkpoint(self, step: int) -> Path:
         """The checkpoint of a step."""
         return self.checkpoints / CHECKPOINT.format(step)

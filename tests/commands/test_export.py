@@ -67,9 +67,16 @@ def test_an_export_is_the_run_without_checkpoints_and_paths(tale, run: Path, dat
         before, run=replace(before.run, start_from=str(tmp_path / "runs" / "first"), start_digest="ab" * 32)
     )
     (run / "config.toml").write_text(began.to_toml())
+    (run / "before").mkdir()
+    for name in ("config.toml", "metrics.jsonl"):
+        shutil.copy(run / name, run / "before")
     assert tale("export", run, "--out", tmp_path / "of-began").code == 0
     assert TrainConfig.from_toml(tmp_path / "of-began" / "config.toml").run.start_from == "first"
-    assert str(tmp_path) not in (tmp_path / "of-began" / "model" / "README.md").read_text()
+    for name, content in contents(tmp_path / "of-began").items():
+        assert str(tmp_path).encode() not in content, name
+    assert (tmp_path / "of-began" / "before" / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
+    assert tale("export", run, "--out", tmp_path / "of-began").code == 0
+    shutil.rmtree(run / "before")
     for name in ("metrics.jsonl", "samples.jsonl"):
         assert (out / name).read_bytes() == (run / name).read_bytes()
     scored, kept = (json.loads((folder / results).read_text())["test"] for folder in (run, out))

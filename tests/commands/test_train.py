@@ -301,6 +301,8 @@ def test_a_run_may_begin_with_the_weights_of_another(tale, dataset: Path, out: P
     assert config.run.start_from == str(out) and len(config.run.start_digest) == 64
     first, before = (json.loads((run / "metrics.jsonl").read_text().splitlines()[0]) for run in (other, out))
     assert first["loss"] < before["loss"] - 0.1
+    assert (other / "before" / "metrics.jsonl").read_bytes() == (out / "metrics.jsonl").read_bytes()
+    assert (other / "before" / "config.toml").read_bytes() == (out / "config.toml").read_bytes()
     resumed = tale("train", dataset, "--out", other, "--resume", "--max-steps=3")
     assert resumed.code == 0 and "going on from step 2" in resumed.err
     shutil.rmtree(out)

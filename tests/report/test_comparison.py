@@ -18,6 +18,8 @@ from tinytale.report.compare_figure import PALETTE, compare_figure, draw_curves
 from tinytale.report.compare_tables import compare_tables
 from tinytale.report.comparison import comparison, measures
 from tinytale.report.contender import distinct_names, read_contender
+from tinytale.runs import RunFolder
+from tinytale.training.history import copy_record
 
 SHAPE = ModelConfig(vocab_size=30, context_length=6, layers=1, heads=1, width=8)
 MINE, OTHER = "ab" * 32, "cd" * 32
@@ -228,6 +230,16 @@ def test_a_line_is_the_curve_of_its_run(two: tuple[Path, Path]):
         assert [list(line.get_ydata()) for line in lines] == [[1.75, 0.75], [1.5, 0.5]]
         assert [line.get_color() for line in lines] == list(PALETTE[:2])
         assert axes.get_ylim()[1] == pytest.approx(1.25)
+
+
+def test_a_run_that_began_with_the_weights_of_another_goes_on_where_that_one_was_best(two: tuple[Path, Path]):
+    one, other = two
+    copy_record(RunFolder(one), RunFolder(other).before)
+    alone, after = compare(one, other)["contenders"]
+    assert (after["tokens"], after["seconds"]) == (2 * alone["tokens"], 2 * alone["seconds"])
+    assert [(point["tokens"], point["seconds"]) for point in after["curve"]] == [(36 + 24, 3723.5 + 2.5), (72, 7447.0)]
+    (before,) = compare(other / "before")["contenders"]
+    assert before["curve"] == alone["curve"]
 
 
 def test_curves_of_other_stories_get_panels_of_their_own(two: tuple[Path, Path], tmp_path: Path):

@@ -16,6 +16,7 @@ from tinytale.model.gpt2 import GPT2
 from tinytale.report.card_stories import DOZEN, Marks
 from tinytale.report.model_card import Notes, model_card, parameter_count, readdressed
 from tinytale.runs import RunFolder
+from tinytale.training.history import copy_record
 
 SCORE = {"loss": 2.34567, "perplexity": 10.4403, "bits_per_byte": 0.81234, "interval_95": [0.8, 0.825]}
 FOUND = {"sequences": 50, "found": 5, "share": 0.1, "interval_95": [0.05, 0.15]}
@@ -232,4 +233,8 @@ def test_what_a_run_began_with_is_said(run: RunFolder):
     run.config.write_text(began.to_toml(), encoding="utf-8")
     card = model_card(run, "tales", Notes())
     assert "trained from the weights of `small` with tinytale" in card and "from scratch" not in card
-    assert f"| SHA-256 of the first weights | `{'cd' * 32}` |" in card
+    assert f"| SHA-256 of the first weights | `{'cd' * 32}` |" in card and "before" not in card.split("## Scores")[0]
+    copy_record(run, run.before)
+    card = model_card(run, "tales", Notes())
+    assert "| tokens seen | 22,212 |" in card and "| tokens seen before, by its first weights | 1,800 |" in card
+    assert "| training time | 1:02:03 |" in card and "| training time before | 0:01 |" in card

@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 import tomllib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from tinytale.report.paper.measures import MEASURES, Measured
 from tinytale.report.paper.parts import Document, Paragraph, Stories, pointers
 from tinytale.report.paper.text import Formula, Number, Pointer, Words, plain, say
 from tinytale.report.paper.typeset import PAGES, digest, pdf_of
+from tinytale.runs import RunFolder
+from tinytale.training.history import copy_record
 
 AUTHOR = "the tinytale authors"
 
@@ -134,6 +137,8 @@ def made_again(rule: str, values: list[Any]) -> float:
     match rule, values:
         case "value", [value]:
             return value
+        case "sum", _:
+            return math.fsum(values)
         case "mean", _:
             return math.fsum(values) / len(values)
         case "product", [one, other]:
@@ -300,6 +305,25 @@ def test_several_runs_stand_side_by_side(tmp_path: Path):
     document = compose(material, ROOMS[0])
     assert "tab:runs" in document.numbered() and check_numbers(material, document) > 50
     assert "intervals are over stories" not in said(document)
+
+
+def test_a_run_that_began_with_the_weights_of_another_counts_what_they_cost(tmp_path: Path):
+    run = RunFolder(make_run(tmp_path / "run"))
+    copy_record(RunFolder(make_run(tmp_path / "first")), run.before)
+    began = replace(run.read_config(), run=replace(run.read_config().run, start_from="first"))
+    run.config.write_text(began.to_toml(), encoding="utf-8")
+    material = gather([run.path], None)
+    document = compose(material, ROOMS[0])
+    text = said(document)
+    assert check_numbers(material, document) > 50
+    assert "on 4.80k tokens in 2\N{NO-BREAK SPACE}min\N{NO-BREAK SPACE}0\N{NO-BREAK SPACE}s" in text
+    assert "2.88k, after 1.92k" in text and "began with the weights of" in text and "Left of the dotted line" in text
+    assert [tokens for _, tokens in material.subject.lineage()] == [0, 1920]
+    alone = gather([tmp_path / "first"], None)
+    assert ", after " not in said(compose(alone, ROOMS[0])) and "beginning with" not in text
+    shutil.rmtree(run.before.path)
+    assert "trained, beginning with the weights of first, on 2.88k" in said(compose(gather_quickly(run.path), ROOMS[0]))
+    assert material.drawings["curves"] != alone.drawings["curves"]
 
 
 def test_the_course_of_dev_loss_is_told_as_it_went(tmp_path: Path):

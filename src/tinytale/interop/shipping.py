@@ -15,6 +15,7 @@ from tinytale.files import PARTIAL, read_json, sha256_of, sync_folder, write_byt
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
 from tinytale.runs import CARD, RunFolder
+from tinytale.training.history import copy_record
 
 
 def ship(
@@ -51,11 +52,12 @@ def ship(
                 shutil.rmtree(leftover)
         shipped = RunFolder(partial)
         save_model(shipped.model, model, end_of_text, (run.model / "tokenizer.json").read_bytes(), dtype)
-        write_text(shipped.config, _without_paths(run).to_toml())
+        write_text(shipped.config, _without_paths(run.read_config()).to_toml())
         if run.metrics.is_file():
             write_bytes(shipped.metrics, run.metrics.read_bytes())
         if run.course_samples.is_file():
             write_bytes(shipped.course_samples, run.course_samples.read_bytes())
+        copy_record(run.before, shipped.before, _without_paths)
         left_out = _copy_results(run, shipped)
         write_text(shipped.model / CARD, card(shipped))
         _move(partial, out, replaced)
@@ -102,7 +104,7 @@ def _move(partial: Path, out: Path, replaced: Path) -> None:
 
 def _is_shipped_run(folder: Path) -> bool:
     run = RunFolder(folder)
-    known = {run.config, run.metrics, run.model, run.evaluation, run.samples, run.course_samples}
+    known = {run.config, run.metrics, run.model, run.evaluation, run.samples, run.course_samples, run.before.path}
     return set(folder.iterdir()) <= known and (run.model / CARD).is_file()
 
 
@@ -110,8 +112,7 @@ def _beside(folder: Path, suffix: str) -> Path:
     return folder.with_name(folder.name + suffix)
 
 
-def _without_paths(run: RunFolder) -> TrainConfig:
-    config = run.read_config()
+def _without_paths(config: TrainConfig) -> TrainConfig:
     began_with = name_only(config.run.start_from) if config.run.start_from else ""
     return replace(
         config,

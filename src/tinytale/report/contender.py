@@ -13,6 +13,7 @@ from tinytale.evaluation.results import read_results
 from tinytale.evaluation.story_scores import StoryScores, load_story_scores
 from tinytale.model.gpt2 import GPT2
 from tinytale.runs import RunFolder
+from tinytale.training.history import cost_before
 from tinytale.training.metrics import read_metrics
 
 
@@ -41,7 +42,7 @@ class Contender:
     config: TrainConfig | None = None
     parameters: int | None = None
     tokens: int | None = None
-    """Seen in training."""
+    """Seen in training, by the runs before it too."""
     seconds: float | None = None
     """Of training."""
     curve: list[Point] = field(default_factory=list)
@@ -80,7 +81,7 @@ def read_contender(name: str, folder: Path) -> Contender:
     config = run.read_config()
     with torch.device("meta"):
         parameters = GPT2(config.model).parameter_count()
-    return Contender(name, folder, config, parameters, *_course(run.metrics), results, scores)
+    return Contender(name, folder, config, parameters, *_course(run), results, scores)
 
 
 def distinct_names(folders: list[Path]) -> list[str]:
@@ -120,11 +121,15 @@ def _checked(result: dict[str, Any], path: Path) -> dict[str, Any]:
     return result
 
 
-def _course(metrics: Path) -> tuple[int | None, float | None, list[Point]]:
-    """Tokens, seconds, and the dev curve of a training run."""
+def _course(run: RunFolder) -> tuple[int | None, float | None, list[Point]]:
+    """Tokens, seconds, and the dev curve of a training run; counted from where its first weights were made."""
     tokens, seconds, curve = None, None, []
-    for entry in read_metrics(metrics):
-        tokens, seconds = entry.get("tokens", tokens), entry.get("seconds", seconds)
+    past = cost_before(run)
+    for entry in read_metrics(run.metrics):
+        if "tokens" in entry:
+            tokens = past.tokens + entry["tokens"]
+        if "seconds" in entry:
+            seconds = past.seconds + entry["seconds"]
         if entry.get("dev_bits_per_byte") is not None and tokens is not None and seconds is not None:
             curve.append(Point(tokens, seconds, entry["dev_bits_per_byte"]))
     return tokens, seconds, curve

@@ -26,6 +26,7 @@ from tinytale.recipes import RECIPES, typed_again
 from tinytale.report.card_stories import Marks, card_stories
 from tinytale.runs import RunFolder
 from tinytale.training.display import clock
+from tinytale.training.history import cost_before
 from tinytale.training.metrics import read_metrics
 
 
@@ -112,7 +113,7 @@ def _training(run: RunFolder, config: TrainConfig, notes: Notes) -> str:
         scored = entry.get("dev_loss") is not None and entry.get("may_be_best", True)
         if scored and (best is None or entry["dev_loss"] < best["dev_loss"]):
             best = entry
-    data, optimiser = config.data, config.optimiser
+    data, optimiser, past = config.data, config.optimiser, cost_before(run)
     rates = f"peak learning rate {optimiser.learning_rate:g}"
     if optimiser.algorithm == "muon":
         rates = f"peak learning rates {optimiser.matrix_learning_rate:g} (matrices) and {optimiser.learning_rate:g}"
@@ -123,11 +124,13 @@ def _training(run: RunFolder, config: TrainConfig, notes: Notes) -> str:
         ("SHA-256 of the first weights", f"`{config.run.start_digest}`" if config.run.start_digest else ""),
         ("steps", f"{steps:,}" if steps else ""),
         ("tokens seen", f"{tokens:,}" if tokens else ""),
+        ("tokens seen before, by its first weights", f"{past.tokens:,}" if past.tokens else ""),
         ("batch", f"{data.batch_size} sequences of {config.sequence_length} tokens"),
         ("optimiser", f"{optimiser.algorithm}, {rates}, {optimiser.schedule} schedule"),
         ("dropout", f"{config.model.dropout:g}"),
         ("seed", f"{config.run.seed}"),
         ("training time", clock(seconds) if seconds else ""),
+        ("training time before", clock(past.seconds) if past.seconds else ""),
         ("weights from", f"step {best['step']:,}, the best on the dev split" if best else ""),
         ("their dev loss", f"{best['dev_loss']:.4f} nats a token" if best else ""),
     ]

@@ -10,10 +10,11 @@ from tinytale.data.shards import Manifest
 from tinytale.data.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer
 from tinytale.errors import UsageError
 from tinytale.files import write_text
-from tinytale.runs import RunFolder
+from tinytale.runs import RunFolder, find_folder
 from tinytale.training.checkpoint import refuse_other_architecture
 from tinytale.training.display import Display
 from tinytale.training.distributed import ALONE, Ranks
+from tinytale.training.history import copy_record
 from tinytale.training.loop import BatchSource
 from tinytale.training.material import gather
 from tinytale.training.samples import Tell
@@ -112,6 +113,8 @@ class Session:
         if self.ranks.main:
             decided = replace(self.settings.run, compile=self.state.compiled)
             write_text(self.folder.config, replace(self.settings, run=decided).to_toml())
+            if not step and self.settings.run.start_from:
+                copy_record(RunFolder(find_folder(self.settings.run.start_from)), self.folder.before)
         return step
 
     def trainer(

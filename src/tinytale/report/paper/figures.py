@@ -68,20 +68,25 @@ def curves_figure(material: Material) -> bytes | None:
     with mpl.rc_context(PRINT):
         figure = Figure(figsize=(COLUMN, 1.95), layout="constrained")
         axes = figure.subplots()
-        tokens, losses = _training_curve(subject)
-        if len(tokens):
-            window = min(WINDOW, max(1, len(tokens) // 10))
-            axes.plot(tokens, losses, color=GREY, linewidth=0.3, alpha=0.7)
-            smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
-            axes.plot(tokens[window - 1 :], smooth, color=INK, linewidth=0.9, label="train")
-        for place, run in enumerate(material.runs):
-            label = "dev" if place == 0 else f"dev, {run.name}"
-            seen = [tokens for _, tokens, _ in run.looks]
-            points = [loss for _, _, loss in run.looks]
+        for run, before in subject.lineage():
+            tokens, losses = _training_curve(run, before)
+            if len(tokens):
+                window = min(WINDOW, max(1, len(tokens) // 10))
+                axes.plot(tokens, losses, color=GREY, linewidth=0.3, alpha=0.7)
+                smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+                label = "train" if run is subject else None
+                axes.plot(tokens[window - 1 :], smooth, color=INK, linewidth=0.9, label=label)
+            if before:
+                axes.axvline(before, color=INK, linewidth=0.6, linestyle=DASHES[2])
+        looked = [(place, run, one, before) for place, run in enumerate(material.runs) for one, before in run.lineage()]
+        for place, run, one, before in looked:
+            label = None if one is not run else "dev" if place == 0 else f"dev, {run.name}"
+            seen = [before + tokens for _, tokens, _ in one.looks]
+            points = [loss for _, _, loss in one.looks]
             look: Any = {"marker": "o", "markersize": 3.2} if place == 0 else {"linestyle": DASHES[place % len(DASHES)]}
             axes.plot(seen, points, color=ACCENT if place == 0 else INK, linewidth=1.2, label=label, **look)
-        lowest = min(loss for run in material.runs for _, _, loss in run.looks)
-        highest = max(run.looks[0][2] for run in material.runs if run.looks)
+        lowest = min(loss for *_, one, _ in looked for _, _, loss in one.looks)
+        highest = max(one.looks[0][2] for *_, one, _ in looked if one.looks)
         axes.set_ylim(lowest - 0.25 * (highest - lowest) - 0.1, highest + 0.25)
         _label(axes, "tokens seen", "nats a token", 1.8)
         return svg_of(figure)
@@ -96,9 +101,9 @@ def _label(axes: Axes, tokens: str, loss: str, handle: float) -> None:
     axes.legend(frameon=False, handlelength=handle)
 
 
-def _training_curve(run: RunMaterial) -> tuple[Any, Any]:
+def _training_curve(run: RunMaterial, before: int) -> tuple[Any, Any]:
     steps = [entry for entry in run.metrics.content if entry.get("loss") is not None and entry.get("tokens")]
-    return np.array([entry["tokens"] for entry in steps]), np.array([entry["loss"] for entry in steps])
+    return np.array([before + entry["tokens"] for entry in steps]), np.array([entry["loss"] for entry in steps])
 
 
 def race_panels(summary: dict[str, Any]) -> bytes:

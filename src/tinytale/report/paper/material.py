@@ -10,7 +10,7 @@ from tinytale.config import TrainConfig
 from tinytale.data.shards import MANIFEST_FILE, Manifest
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import read_json
-from tinytale.report.paper.facts import Fact, Source
+from tinytale.report.paper.facts import Fact, Key, Source, derive
 from tinytale.runs import RunFolder, model_folder
 
 PUBLISHED = Path(__file__).with_name("published.toml")
@@ -128,10 +128,37 @@ class RunMaterial:
         """The first result that has a part of the full suite."""
         return next((score for score in self.scores if score.has(part)), None)
 
-    def last(self, field: str) -> tuple[int, str] | None:
-        """Where the metrics name something for the last time."""
-        places = (place for place, entry in reversed(list(enumerate(self.metrics.content))))
+    def last(self, field: str, until: int | None = None) -> tuple[int, str] | None:
+        """Where the metrics name something for the last time, or for the last time until a place in them."""
+        last = len(self.metrics.content) - 1 if until is None else until
+        places = range(last, -1, -1)
         return next(((place, field) for place in places if self.metrics.get(place, field) is not None), None)
+
+    @cached_property
+    def before(self) -> "RunMaterial | None":
+        """The run whose weights this one began with, if its record is kept."""
+        record = self.run.before
+        return RunMaterial(f"{self.name}/before", record, record.read_config()) if record.config.is_file() else None
+
+    def spent_before(self, field: str) -> list[tuple[Source, Key]]:
+        """Where `tokens` or `seconds` stand that the first weights had cost, of each run before up to its best."""
+        earlier = self.before
+        if earlier is None:
+            return []
+        place = earlier.last(field, earlier.best_look)
+        return [*earlier.spent_before(field), *([(earlier.metrics, place)] if place else [])]
+
+    def spent(self, field: str, form: str) -> Fact | None:
+        """The `tokens` or `seconds` of this run and of those before it."""
+        place = self.last(field)
+        places = [*self.spent_before(field), *([(self.metrics, place)] if place else [])]
+        return derive("sum" if len(places) > 1 else "value", form, *places) if place else None
+
+    def lineage(self) -> "Iterator[tuple[RunMaterial, int]]":
+        """The runs before it, the oldest first, and itself, each with the tokens that were seen before it."""
+        if self.before:
+            yield from self.before.lineage()
+        yield self, sum(source.get(*key) for source, key in self.spent_before("tokens"))
 
     @cached_property
     def looks(self) -> list[tuple[int, int, float]]:
@@ -280,7 +307,9 @@ class Material:
     def sources(self) -> Iterator[Source]:
         """Every file that was read for numbers."""
         for run in self.runs:
-            yield from (run.settings, run.weights, run.metrics, *(score.source for score in run.scores))
+            yield from (run.weights, *(score.source for score in run.scores))
+            for one, _ in run.lineage():
+                yield from (one.settings, one.metrics)
             if run.samples:
                 yield run.samples
         yield self.published

@@ -171,13 +171,14 @@ def _curves(material: Material) -> list[Part]:
     elif first:
         text += say("Dev loss ended at {last}.", last=run.metrics.fact(last[0], "dev_loss", form=".3f"))
     several = " The other runs are dashed." if len(material.runs) > 1 else ""
+    before = " Left of the dotted line: the run whose weights it began with." if run.before else ""
     return [
         Paragraph(text, "Curves"),
         Figure(
             "curves",
             say(
                 f"Loss against tokens seen: training steps (grey: each; line: their running mean) and dev, in"
-                f" contiguous windows.{several}"
+                f" contiguous windows.{before}{several}"
             ),
             svg,
             "Two curves that fall and flatten: training loss and dev loss against tokens.",
@@ -188,13 +189,13 @@ def _curves(material: Material) -> list[Part]:
 def _side_by_side(material: Material) -> Part:
     rows = [(say("run"), say("weights"), say("tokens"), say("time"), say("split"), say("bits per byte (95%)"))]
     for run in material.runs:
-        tokens, seconds, score = run.last("tokens"), run.last("seconds"), run.score
+        tokens, seconds, score = run.spent("tokens", "short"), run.spent("seconds", "clock"), run.score
         rows.append(
             (
                 say("{name}", name=run.name),
                 say("{n}", n=run.weights.fact("parameters", form="short")),
-                say("{n}", n=run.metrics.fact(*tokens, form="short")) if tokens else say("–"),
-                say("{n}", n=run.metrics.fact(*seconds, form="clock")) if seconds else say("–"),
+                say("{n}", n=tokens) if tokens else say("–"),
+                say("{n}", n=seconds) if seconds else say("–"),
                 say("{name}", name=score.split) if score else say("–"),
                 say("{n} (", n=score.fact("views", "stories", "bits_per_byte", form=".4f"))
                 + interval(score, "views", "stories", form=".4f")

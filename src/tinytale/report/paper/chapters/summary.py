@@ -20,13 +20,11 @@ def summary(material: Material) -> Text:
         layers=run.settings.fact("model", "layers"),
         width=run.settings.fact("model", "width"),
     )
-    tokens, seconds = run.last("tokens"), run.last("seconds")
+    if run.config.run.start_from and not run.before:
+        text += say(", beginning with the weights of `{name}`,", name=run.config.run.start_from)
+    tokens, seconds = run.spent("tokens", "short"), run.spent("seconds", "clock")
     if tokens and seconds:
-        text += say(
-            " on {tokens} tokens in {time}",
-            tokens=run.metrics.fact(*tokens, form="short"),
-            time=run.metrics.fact(*seconds, form="clock"),
-        )
+        text += say(" on {tokens} tokens in {time}", tokens=tokens, time=seconds)
     score = run.score
     if score is None:
         return text + say(". It has not been scored on unseen stories yet.")

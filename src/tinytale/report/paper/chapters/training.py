@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from tinytale.report.paper.facts import derive
 from tinytale.report.paper.material import RunMaterial
 from tinytale.report.paper.parts import Display, Paragraph, Part, Section, Table
 from tinytale.report.paper.text import Text, say
@@ -113,8 +114,10 @@ def _settings(run: RunMaterial, muon: bool) -> Iterator[tuple[Text, ...]]:
         *(("data", "sequence_length") if run.config.data.sequence_length else ("model", "context_length"))
     )
     yield say("a step"), say("{batch} sequences of {length} tokens", batch=batch, length=length)
+    if run.config.run.start_from:
+        yield say("began with the weights of"), say("`{name}`", name=run.config.run.start_from)
     if tokens:
-        yield say("tokens seen"), say("{n}", n=metrics.fact(*tokens, form="short"))
+        yield say("tokens seen"), say("{n}", n=metrics.fact(*tokens, form="short")) + _after(run, "tokens", "short")
     yield say("passes over train"), say("{n}", n=settings.fact("run", "epochs", form="g"))
     if run.config.run.max_steps is not None:
         yield say("steps at most"), say("{n}", n=settings.fact("run", "max_steps"))
@@ -152,4 +155,10 @@ def _settings(run: RunMaterial, muon: bool) -> Iterator[tuple[Text, ...]]:
             yield say(label), say("{n}", n=settings.fact(section, key, form="g"))
     yield say("seed"), say("{n}", n=settings.fact("run", "seed", form="d"))
     if seconds:
-        yield say("training time"), say("{n}", n=metrics.fact(*seconds, form="clock"))
+        yield say("training time"), say("{n}", n=metrics.fact(*seconds, form="clock")) + _after(run, "seconds", "clock")
+
+
+def _after(run: RunMaterial, field: str, form: str) -> Text:
+    """What the first weights had cost."""
+    places = run.spent_before(field)
+    return say(", after {n}", n=derive("sum" if len(places) > 1 else "value", form, *places)) if places else ()
