@@ -26,11 +26,13 @@ def small() -> Path:
 
 def test_small_is_a_run_without_checkpoints_in_bfloat16(small: Path):
     assert {path.name for path in small.iterdir()} == {
+        "before",
         "config.toml",
         "evaluation",
         "metrics.jsonl",
         "model",
         "samples.json",
+        "samples.jsonl",
     }
     assert sum(path.stat().st_size for path in small.rglob("*")) <= LIMIT
     assert json.loads((small / "model" / "config.json").read_text())["dtype"] == "bfloat16"
