@@ -18,7 +18,7 @@ from tinytale.errors import UsageError
 Settings = TypeVar("Settings")
 
 FILLED_IN_BY_TRAIN = {"vocab_size", "folder", "digest", "start_digest"}
-"""Fields that no person sets: the dataset decides them, or the weights that training begins with."""
+"""Fields that are no options: the dataset decides them, or the weights that training begins with."""
 
 NOT_OF_SHAPE = ("dropout", "attention_dropout")
 """Settings of the model that weights do not decide."""
@@ -312,6 +312,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} does not exist; expected a TOML file of settings") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read as TOML: {error}") from error
+
+
+def decided_by_train(name: str, settings: TrainConfig) -> bool:
+    """Whether the dataset, or the weights that training begins with, decide a setting `section.field`, and no person."""
+    section, _, own = name.rpartition(".")
+    of_first_weights = bool(settings.run.start_from) and section == "model" and own not in NOT_OF_SHAPE
+    return own in FILLED_IN_BY_TRAIN or of_first_weights
 
 
 def differences(old: Any, new: Any) -> list[str]:

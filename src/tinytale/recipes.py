@@ -3,8 +3,6 @@
 from collections.abc import Callable
 
 from tinytale.config import (
-    FILLED_IN_BY_TRAIN,
-    NOT_OF_SHAPE,
     DataConfig,
     ModelConfig,
     OptimiserConfig,
@@ -12,6 +10,7 @@ from tinytale.config import (
     TrainConfig,
     as_options,
     changes,
+    decided_by_train,
 )
 from tinytale.errors import UsageError
 
@@ -96,8 +95,6 @@ def typed_again(settings: TrainConfig) -> list[str]:
     """
     options = ["--recipe", settings.recipe]
     for name, _, value in changes(recipe(settings.recipe), settings):
-        section, field = name.split(".") if "." in name else ("", name)
-        of_first_weights = settings.run.start_from and section == "model" and field not in NOT_OF_SHAPE
-        if field not in FILLED_IN_BY_TRAIN and not of_first_weights:
+        if not decided_by_train(name, settings):
             options += as_options(name, value)
     return options

@@ -8,16 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinytale.config import TrainConfig, as_options, differences, override, read_toml
+from tinytale.config import TrainConfig, as_options, decided_by_train, differences, override, read_toml
 from tinytale.data.shards import Manifest
 from tinytale.errors import UsageError
 from tinytale.evaluation.results import read_results
 from tinytale.files import sha256_of
 from tinytale.recipes import recipe
 from tinytale.runs import RunFolder
-
-DECIDED_BY_TRAIN = ("data.folder", "data.digest", "model.vocab_size", "run.compile", "run.start_digest")
-"""Settings that `train` fills in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +83,11 @@ class StudyRun:
         if not self.folder.config.is_file():
             return None
         saved = self.folder.read_config()
-        decided = (*DECIDED_BY_TRAIN, "model.") if saved.run.start_from else DECIDED_BY_TRAIN
-        others = [line for line in differences(saved, self.config()) if not line.startswith(decided)]
+        others = [
+            line
+            for line in differences(saved, self.config())
+            if (name := line.split(":")[0]) != "run.compile" and not decided_by_train(name, saved)
+        ]
         if others:
             raise UsageError(
                 f"{self.folder.path} is a run with other settings ({'; '.join(others)}); move it away, or name another"

@@ -27,7 +27,7 @@ from tinytale.report.card_stories import Marks, card_stories
 from tinytale.runs import RunFolder
 from tinytale.training.display import clock
 from tinytale.training.history import cost_before
-from tinytale.training.metrics import read_metrics
+from tinytale.training.metrics import best_look, last_value, read_metrics
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,9 @@ def _summary(run: RunFolder, config: TrainConfig, name: str) -> str:
 
 
 def _training(run: RunFolder, config: TrainConfig, notes: Notes) -> str:
-    steps = seconds = tokens = 0
-    best: dict[str, Any] | None = None
-    for entry in read_metrics(run.metrics):
-        steps, seconds, tokens = entry["step"], entry.get("seconds", seconds), entry.get("tokens", tokens)
-        scored = entry.get("dev_loss") is not None and entry.get("may_be_best", True)
-        if scored and (best is None or entry["dev_loss"] < best["dev_loss"]):
-            best = entry
+    entries = list(read_metrics(run.metrics))
+    steps, seconds, tokens = (last_value(entries, field) for field in ("step", "seconds", "tokens"))
+    best = None if (place := best_look(entries)) is None else entries[place]
     data, optimiser, past = config.data, config.optimiser, cost_before(run)
     rates = f"peak learning rate {optimiser.learning_rate:g}"
     if optimiser.algorithm == "muon":
@@ -162,8 +158,18 @@ def _scores(run: RunFolder) -> str:
             try:
                 what = f"`{result['data']}`, {split}"
                 rows += [_score(what, VIEWS[view], figures) for view, figures in result["views"].items()]
-                found += _quality(result["quality"], what) if "quality" in result else ""
-                found += _memorised(result["memorisation"], what) if "memorisation" in result else ""
+                if "quality" in result:
+                    found += _beside(
+                        quality_rows(result["quality"]),
+                        f"Of {_told(result['quality'])}, and of real ones ({what}), with 95% intervals over stories;"
+                        " where a prompt is named, both go on with the same openings of real stories",
+                    )
+                if "memorisation" in result:
+                    found += _beside(
+                        memorisation_rows(result["memorisation"]),
+                        f"What the train split holds, word for word, of {_told(result['memorisation'])}, and of real"
+                        f" stories that are not in it ({what})",
+                    )
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise TaleError(f"{path} is damaged ({split}: {error!r}); delete it, and evaluate again") from error
     if not rows:
@@ -178,24 +184,18 @@ def _score(what: str, view: str, figures: dict[str, Any]) -> tuple[str, ...]:
     return (what, view, f"{figures['loss']:.4f}", f"{figures['perplexity']:.3f}", bits)
 
 
-def _quality(result: dict[str, Any], control: str) -> str:
-    heading, *rows = quality_rows(result)
-    settings = result["settings"]
+def _told(part: dict[str, Any]) -> str:
+    settings = part["settings"]
     return (
-        f"\n\nOf {settings['stories']} stories that the model told by itself (temperature {settings['temperature']:g},"
-        f" seed {settings['seed']}), and of real ones ({control}), with 95% intervals over stories; where a prompt is"
-        f" named, both go on with the same openings of real stories:\n\n{_table(heading, rows)}"
+        f"{settings['stories']} stories that the model told by itself (temperature {settings['temperature']:g},"
+        f" seed {settings['seed']})"
     )
 
 
-def _memorised(result: dict[str, Any], control: str) -> str:
-    heading, *rows = memorisation_rows(result)
-    settings = result["settings"]
-    return (
-        f"\n\nWhat the train split holds, word for word, of {settings['stories']} stories that the model told by itself"
-        f" (temperature {settings['temperature']:g}, seed {settings['seed']}), and of real stories that are not in it"
-        f" ({control}):\n\n{_table(heading, rows)}"
-    )
+def _beside(rows: Sequence[Sequence[str]], said: str) -> str:
+    """A table of told stories beside real ones, whose first row is its heading."""
+    heading, *body = rows
+    return f"\n\n{said}:\n\n{_table(heading, body)}"
 
 
 def _rounding(run: RunFolder) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tinytale.config import TrainConfig
 from tinytale.files import write_bytes, write_text
 from tinytale.runs import RunFolder
-from tinytale.training.metrics import read_metrics
+from tinytale.training.metrics import best_look, last_value, read_metrics
 
 
 class Cost(NamedTuple):
@@ -44,10 +44,6 @@ def cost_before(run: RunFolder) -> Cost:
 
 def _cost_of_best(run: RunFolder) -> Cost:
     """What a run had cost when it found its best weights; the whole, if it never looked at dev."""
-    lowest, cost, tokens, seconds = float("inf"), None, 0, 0.0
-    for entry in read_metrics(run.metrics):
-        tokens, seconds = entry.get("tokens", tokens), entry.get("seconds", seconds)
-        loss = entry.get("dev_loss")
-        if loss is not None and loss < lowest and entry.get("may_be_best", True):
-            lowest, cost = loss, Cost(tokens, seconds)
-    return cost or Cost(tokens, seconds)
+    entries = list(read_metrics(run.metrics))
+    best = best_look(entries)
+    return Cost(last_value(entries, "tokens", best), float(last_value(entries, "seconds", best)))

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,28 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
             if (entry := _entry(line)) is None:
                 return
             yield entry
+
+
+def last_with(entries: Sequence[dict[str, Any]], field: str, until: int | None = None) -> int | None:
+    """The place of the last entry, or the last until a place, that has a field; None if none has it."""
+    last = len(entries) - 1 if until is None else until
+    return next((place for place in range(last, -1, -1) if entries[place].get(field) is not None), None)
+
+
+def last_value(entries: Sequence[dict[str, Any]], field: str, until: int | None = None) -> Any:
+    """What that entry has there; 0 if none has it."""
+    place = last_with(entries, field, until)
+    return 0 if place is None else entries[place][field]
+
+
+def best_look(entries: Sequence[dict[str, Any]]) -> int | None:
+    """The place of the evaluation whose weights were kept; None if there is none."""
+    looks = [
+        place
+        for place, entry in enumerate(entries)
+        if entry.get("dev_loss") is not None and entry.get("may_be_best") is not False
+    ]
+    return min(looks, key=lambda place: entries[place]["dev_loss"], default=None)
 
 
 def read_new_metrics(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:

@@ -12,6 +12,7 @@ from tinytale.errors import TaleError, UsageError
 from tinytale.files import read_json
 from tinytale.report.paper.facts import Fact, Key, Source, derive
 from tinytale.runs import RunFolder, model_folder
+from tinytale.training.metrics import best_look, last_with
 
 PUBLISHED = Path(__file__).with_name("published.toml")
 BENCHES = ("S", "124M")
@@ -130,9 +131,8 @@ class RunMaterial:
 
     def last(self, field: str, until: int | None = None) -> tuple[int, str] | None:
         """Where the metrics name something for the last time, or for the last time until a place in them."""
-        last = len(self.metrics.content) - 1 if until is None else until
-        places = range(last, -1, -1)
-        return next(((place, field) for place in places if self.metrics.get(place, field) is not None), None)
+        place = last_with(self.metrics.content, field, until)
+        return None if place is None else (place, field)
 
     @cached_property
     def before(self) -> "RunMaterial | None":
@@ -173,8 +173,7 @@ class RunMaterial:
     @cached_property
     def best_look(self) -> int | None:
         """The place in the metrics of the evaluation whose weights were kept."""
-        eligible = [look for look in self.looks if self.metrics.get(look[0], "may_be_best") is not False]
-        return min(eligible, key=lambda look: look[2])[0] if eligible else None
+        return best_look(self.metrics.content)
 
     @cached_property
     def manifest(self) -> Source | None:
