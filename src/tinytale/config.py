@@ -315,7 +315,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def decided_by_train(name: str, settings: TrainConfig) -> bool:
-    """Whether the dataset, or the weights that training begins with, decide a setting `section.field`, and no person."""
+    """Whether the dataset, or the weights that training begins with, decide a setting `section.field`: no person."""
     section, _, own = name.rpartition(".")
     of_first_weights = bool(settings.run.start_from) and section == "model" and own not in NOT_OF_SHAPE
     return own in FILLED_IN_BY_TRAIN or of_first_weights

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -132,8 +133,12 @@ def test_ctrl_c_keeps_the_grades_so_far(judge_server, tmp_path: Path, capsys):
         return rule(story)
 
     judge_server.say = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        grade(judge_server, tmp_path, at_once=1)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores Ctrl-C
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            grade(judge_server, tmp_path, at_once=1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "the same command goes on from there" in " ".join(capsys.readouterr().err.split())
     assert len((tmp_path / "judged.jsonl").read_text().splitlines()) == 4
     judge_server.say = rule
