@@ -176,10 +176,9 @@ def take_page(browser: Browser, url: str, only: str) -> None:
 
 COMMANDS = {
     "terminal-train": (
-        "tinytale train datasets/tinystories --recipe pocket --out runs/second --model.layers 2 --model.width 64"
-        " --model.context-length 128 --data.batch-size 8 --max-steps 240 --run.evaluate-every 60"
+        "tinytale train datasets/tinystories --recipe pocket --out runs/second --max-steps 240 --run.evaluate-every 60"
         " --run.evaluate-tokens 8192",
-        240,
+        900,
     ),
     "terminal-evaluate": ("tinytale evaluate runs/first --data datasets/tinystories --split dev", 240),
     "terminal-generate": (f"tinytale generate small '{PROMPT}' --max-new-tokens 120", 120),

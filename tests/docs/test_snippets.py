@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tinytale.data.builtin import story
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 STAND_INS = {
@@ -62,3 +64,37 @@ def test_the_slurm_script_goes_on_with_a_run_on_two_machines(
     assert done.returncode == 0, done.stderr
     assert "2 x cpu" in done.stderr and "going on from step 2" in done.stderr
     assert (tmp_path / "run/latest").read_text(encoding="utf-8").strip().endswith("3")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a Bash script")
+def test_the_script_for_one_gpu_makes_weights_of_raw_stories_and_goes_on_where_it_was_stopped(
+    train_options: list[str], tmp_path: Path
+):
+    for name, count, seed in (("train", 300, 0), ("test", 40, 1)):
+        text = "\n<|endoftext|>\n".join(story(seed, index) for index in range(count))
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    environment = os.environ | {
+        "PYTHONPATH": str(DOCS.parent / "src"),
+        "TINYTALE": f"{sys.executable} -m tinytale",
+        "SUITE": "quick",
+    }
+
+    def script(*options: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["bash", DOCS / "one-gpu.sh", "train.txt", "test.txt", *train_options, *options],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=600,
+        )
+
+    stopped = script("--optimiser.schedule=nonsense")
+    assert stopped.returncode == 2 and "nonsense" in stopped.stderr
+    done = script("--data.micro-batch-size=4", "--max-steps=2")
+    assert done.returncode == 0, done.stderr
+    assert "datasets/course is prepared already" in done.stderr
+    assert "Once upon a time" in done.stdout
+    card = (tmp_path / "weights/course/model/README.md").read_text(encoding="utf-8")
+    assert "--recipe course" in card and "perplexity" in card
