@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-BASE = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp-simd", "-Wno-psabi")
-"""Flags for code that the compiler is to make wide by itself."""
+BASE = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp-simd", "-fno-trapping-math", "-Wno-psabi")
+"""Flags for code that the compiler is to make wide by itself, comparisons too, which it would not where they may trap."""
 
 LEVELS = {
     "SSE41": {},

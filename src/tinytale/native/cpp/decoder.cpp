@@ -50,10 +50,10 @@ class DecoderIn : public Decoder {
 public:
     DecoderIn(const Sizes& sizes, float epsilon, const float* const* next, bool tiles)
         : s_(sizes), epsilon_(epsilon), tiles_(tiles), embedding_(store(*next, s_.vocabulary * s_.width)),
-          output_(*next++, nullptr, s_.vocabulary, s_.width), positions_(store(*next++, s_.context * s_.width)),
+          output_(pages_, *next++, nullptr, s_.vocabulary, s_.width), positions_(store(*next++, s_.context * s_.width)),
           final_norm_(next, s_.width), cache_(sizes), residual_(ROWS * row()), mixed_(ROWS * row()),
           packed_(ROWS * padded(3 * s_.width, PANEL)), hidden_(ROWS * hidden_row()), scales_(ROWS) {
-        for (long layer = 0; layer < s_.layers; layer++) layers_.emplace_back(next, s_.width);
+        for (long layer = 0; layer < s_.layers; layer++) layers_.emplace_back(pages_, next, s_.width);
         long most = output_.stride();
         for (const auto& layer : layers_)
             for (const auto* matrix : {&layer.qkv, &layer.output, &layer.expand, &layer.contract})
@@ -191,6 +191,7 @@ private:
     const Sizes s_;
     const float epsilon_;
     const bool tiles_;
+    Pages pages_;
     Array<Number> embedding_;
     Matrix<Format> output_;
     Array<Number> positions_;

@@ -2,11 +2,17 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace {
 
@@ -33,5 +39,41 @@ private:
 };
 
 long padded(long n, long to) { return (n + to - 1) / to * to; }
+
+// Room for much that is read together, in pages of the largest kind that the system gives: to find out where a page lies
+// takes time, and a model's matrices lie in thousands of small ones.
+class Pages {
+public:
+    // Zeros on whole cache lines, for as long as the pages are there.
+    template <class T>
+    T* take(size_t count) {
+        const size_t bytes = (count * sizeof(T) + LINE - 1) / LINE * LINE;
+        if (bytes > left_) turn(bytes);
+        void* zeros = memset(next_, 0, bytes);
+        next_ += bytes;
+        left_ -= bytes;
+        return static_cast<T*>(zeros);
+    }
+
+private:
+    static constexpr size_t LINE = 64, PAGE = 1 << 21, LEAST = 4 * PAGE;
+    struct Free {
+        void operator()(void* memory) const { free(memory); }
+    };
+
+    void turn(size_t bytes) {
+        left_ = std::max(LEAST, (bytes + PAGE - 1) / PAGE * PAGE);
+        chunks_.emplace_back(aligned_alloc(PAGE, left_));
+        if (!chunks_.back()) throw std::bad_alloc();
+        next_ = static_cast<char*>(chunks_.back().get());
+#if defined(MADV_HUGEPAGE)
+        madvise(next_, left_, MADV_HUGEPAGE);  // refused where there are none: then pages are small
+#endif
+    }
+
+    std::vector<std::unique_ptr<void, Free>> chunks_;
+    char* next_ = nullptr;
+    size_t left_ = 0;
+};
 
 }  // namespace

@@ -38,9 +38,9 @@ struct Norm {
 };
 
 template <class Format>
-Matrix<Format> read_matrix(const float* const*& next, long N, long K) {
+Matrix<Format> read_matrix(Pages& pages, const float* const*& next, long N, long K) {
     const float *weight = *next++, *bias = *next++;
-    return Matrix<Format>(weight, bias, N, K);
+    return Matrix<Format>(pages, weight, bias, N, K);
 }
 
 template <class Format>
@@ -49,9 +49,9 @@ struct Layer {
     Matrix<Format> qkv, output;
     Norm norm2;
     Matrix<Format> expand, contract;
-    Layer(const float* const*& next, long C)
-        : norm1(next, C), qkv(read_matrix<Format>(next, 3 * C, C)), output(read_matrix<Format>(next, C, C)),
-          norm2(next, C), expand(read_matrix<Format>(next, 4 * C, C)), contract(read_matrix<Format>(next, C, 4 * C)) {}
+    Layer(Pages& pages, const float* const*& next, long C)
+        : norm1(next, C), qkv(read_matrix<Format>(pages, next, 3 * C, C)), output(read_matrix<Format>(pages, next, C, C)),
+          norm2(next, C), expand(read_matrix<Format>(pages, next, 4 * C, C)), contract(read_matrix<Format>(pages, next, C, 4 * C)) {}
 };
 
 }  // namespace
