@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 BASE = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp-simd", "-fno-trapping-math", "-Wno-psabi")
-"""Flags for code that the compiler is to make wide by itself, comparisons too, which it would not where they may trap."""
+"""Flags for code that the compiler is to make wide by itself; GCC leaves out what compares, unless it cannot trap."""
 
 LEVELS = {
     "SSE41": {},

@@ -22,8 +22,9 @@ struct Matrix {
     Array<int32_t> correction;
 
     Matrix(Pages& pages, const float* weight, const float* bias_or_null, long N, long K)
-        : N(N), K(K), depth(padded(padded(K, Format::GROUP) / Format::GROUP, 16)), cells(pages.take<cell>(panels() * PANEL * depth)),
-          scale(panels() * PANEL), bias(panels() * PANEL), correction(panels() * PANEL) {
+        : N(N), K(K), depth(padded(padded(K, Format::GROUP) / Format::GROUP, 16)),
+          cells(pages.take<cell>(panels() * PANEL * depth)), scale(panels() * PANEL), bias(panels() * PANEL),
+          correction(panels() * PANEL) {
         if (bias_or_null) memcpy(bias + 0, bias_or_null, N * sizeof(float));
         for (long n = 0; n < N; n++) pack(weight + n * K, n);
     }

@@ -50,8 +50,9 @@ struct Layer {
     Norm norm2;
     Matrix<Format> expand, contract;
     Layer(Pages& pages, const float* const*& next, long C)
-        : norm1(next, C), qkv(read_matrix<Format>(pages, next, 3 * C, C)), output(read_matrix<Format>(pages, next, C, C)),
-          norm2(next, C), expand(read_matrix<Format>(pages, next, 4 * C, C)), contract(read_matrix<Format>(pages, next, C, 4 * C)) {}
+        : norm1(next, C), qkv(read_matrix<Format>(pages, next, 3 * C, C)),
+          output(read_matrix<Format>(pages, next, C, C)), norm2(next, C),
+          expand(read_matrix<Format>(pages, next, 4 * C, C)), contract(read_matrix<Format>(pages, next, C, 4 * C)) {}
 };
 
 }  // namespace

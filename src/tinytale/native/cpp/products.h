@@ -44,6 +44,7 @@ constexpr long TOGETHER = 32;  // most rows of one product
 template <class Format>
 long multiply_vectors(const cell* rows, long n, long stride, const cell* panel, long depth, typename Format::Sum* sums) {
     if (n >= 6) return multiply<Format, 6, VECTORS>(rows, stride, panel, LANES, PANEL, depth, sums), 6;
+    if (n >= 4) return multiply<Format, 4, VECTORS>(rows, stride, panel, LANES, PANEL, depth, sums), 4;
     if (n >= 2) return multiply<Format, 2, VECTORS>(rows, stride, panel, LANES, PANEL, depth, sums), 2;
     return multiply<Format, 1, VECTORS>(rows, stride, panel, LANES, PANEL, depth, sums), 1;
 }
