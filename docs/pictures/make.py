@@ -181,7 +181,7 @@ COMMANDS = {
         900,
     ),
     "terminal-evaluate": ("tinytale evaluate runs/first --data datasets/tinystories --split dev", 240),
-    "terminal-generate": (f"tinytale generate small '{PROMPT}' --max-new-tokens 120", 120),
+    "terminal-generate": (f"tinytale generate small '{PROMPT}' --max-new-tokens 130", 120),
     "terminal-inspect": ("tinytale inspect small 'Lily lost her red ball. She looked under the bed.'", 120),
 }
 """Each with the seconds that it may take."""

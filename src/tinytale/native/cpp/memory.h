@@ -16,6 +16,15 @@
 
 namespace {
 
+constexpr size_t LINE = 64;  // bytes of a cache line
+
+struct Free {
+    void operator()(void* memory) const { free(memory); }
+};
+using Memory = std::unique_ptr<void, Free>;
+
+long padded(long n, long to) { return (n + to - 1) / to * to; }
+
 // Zeros on whole cache lines; the system gives the memory when it is first touched.
 template <class T>
 class Array {
@@ -30,15 +39,9 @@ public:
     T& operator[](size_t i) const { return data_[i]; }
 
 private:
-    static constexpr size_t LINE = 64;
-    struct Free {
-        void operator()(void* memory) const { free(memory); }
-    };
-    std::unique_ptr<void, Free> memory_;
+    Memory memory_;
     T* data_;
 };
-
-long padded(long n, long to) { return (n + to - 1) / to * to; }
 
 // Room for much that is read together, in pages of the largest kind that the system gives: to find out where a page lies
 // takes time, and a model's matrices lie in thousands of small ones.
@@ -47,7 +50,7 @@ public:
     // Zeros on whole cache lines, for as long as the pages are there.
     template <class T>
     T* take(size_t count) {
-        const size_t bytes = (count * sizeof(T) + LINE - 1) / LINE * LINE;
+        const size_t bytes = padded(count * sizeof(T), LINE);
         if (bytes > left_) turn(bytes);
         void* zeros = memset(next_, 0, bytes);
         next_ += bytes;
@@ -56,13 +59,10 @@ public:
     }
 
 private:
-    static constexpr size_t LINE = 64, PAGE = 1 << 21, LEAST = 4 * PAGE;
-    struct Free {
-        void operator()(void* memory) const { free(memory); }
-    };
+    static constexpr long PAGE = 1 << 21, LEAST = 4 * PAGE;
 
     void turn(size_t bytes) {
-        left_ = std::max(LEAST, (bytes + PAGE - 1) / PAGE * PAGE);
+        left_ = std::max(LEAST, padded(bytes, PAGE));
         chunks_.emplace_back(aligned_alloc(PAGE, left_));
         if (!chunks_.back()) throw std::bad_alloc();
         next_ = static_cast<char*>(chunks_.back().get());
@@ -71,7 +71,7 @@ private:
 #endif
     }
 
-    std::vector<std::unique_ptr<void, Free>> chunks_;
+    std::vector<Memory> chunks_;
     char* next_ = nullptr;
     size_t left_ = 0;
 };
