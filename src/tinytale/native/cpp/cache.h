@@ -89,11 +89,11 @@ private:
         long t = 0;
         floats sums[4];
         for (; t + 3 * LANES < seen; t += 4 * LANES) {
-            multiply<Stored, 1, 4>(query, 0, keys + t * depth, across, LANES, depth, sums);
+            multiply<Stored, 1, 4, 1>(query, 0, keys + t * depth, across, LANES, depth, sums);
             memcpy(scores + t, sums, sizeof sums);
         }
         for (; t < seen; t += LANES) {
-            multiply<Stored, 1, 1>(query, 0, keys + t * depth, across, LANES, depth, sums);
+            multiply<Stored, 1, 1, 1>(query, 0, keys + t * depth, 0, LANES, depth, sums);
             memcpy(scores + t, sums, sizeof *sums);
         }
     }
@@ -105,9 +105,9 @@ private:
         for (long d = 0, J; d < along; d += J * LANES) {
             floats sums[4];
             J = along - d >= 4 * LANES ? 4 : along - d >= 2 * LANES ? 2 : 1;
-            if (J == 4) multiply<typename Stored::Wide, 1, 4>(rows, 0, values + d, LANES, along, depth, sums);
-            if (J == 2) multiply<typename Stored::Wide, 1, 2>(rows, 0, values + d, LANES, along, depth, sums);
-            if (J == 1) multiply<typename Stored::Wide, 1, 1>(rows, 0, values + d, LANES, along, depth, sums);
+            if (J == 4) multiply<typename Stored::Wide, 1, 1, 4>(rows, 0, values + d, 0, along, depth, sums);
+            if (J == 2) multiply<typename Stored::Wide, 1, 1, 2>(rows, 0, values + d, 0, along, depth, sums);
+            if (J == 1) multiply<typename Stored::Wide, 1, 1, 1>(rows, 0, values + d, 0, along, depth, sums);
             for (long j = 0; j < J; j++) sums[j] *= factor;
             memcpy(to + d, sums, std::min(J * LANES, s_.head_size() - d) * sizeof(float));
         }

@@ -87,12 +87,17 @@ private:
     // A pass of N rows; all but the first `skipped` get logits.
     void pass(const Row* rows, long N, long skipped, float* logits, const Worker& worker, const Scratch& scratch) {
         const long C = s_.width, wanted = N - skipped;
+        const auto add = [&](long r, long n, const float* values, long count) {
+            float* to = residual_ + r * row() + n;
+#pragma omp simd
+            for (long i = 0; i < count; i++) to[i] += values[i];
+        };
         worker.share(N, [&](long r) { embed(rows[r], residual_ + r * row()); });
         for (long l = 0; l < s_.layers; l++) {
             const Layer<Format>& layer = layers_[l];
             worker.share(N, [&](long r) { normalise(layer.norm1, r, layer.qkv, r); });
-            product(layer.qkv, N, worker, [&](long r, long n, const float* values) {
-                memcpy(packed_ + r * padded(3 * C, PANEL) + n, values, PANEL * sizeof(float));
+            product(layer.qkv, N, worker, [&](long r, long n, const float* values, long count) {
+                memcpy(packed_ + r * padded(3 * C, PANEL) + n, values, count * sizeof(float));
             });
             worker.share(s_.heads, [&](long h) {
                 for (long r = 0; r < N; r++) cache_.remember(rows[r], l, h, part(r, 1, h), part(r, 2, h));
@@ -102,20 +107,20 @@ private:
                 cache_.attend(rows[r], l, h, part(r, 0, h), scratch, mixed_ + r * row() + h * s_.head_size());
             });
             worker.share(N, [&](long r) { encode(mixed_ + r * row(), layer.output, r); });
-            product(layer.output, N, worker, [&](long r, long n, const float* values) { add(r, n, values); });
+            product(layer.output, N, worker, add);
             worker.share(N, [&](long r) { normalise(layer.norm2, r, layer.expand, r); });
-            product(layer.expand, N, worker, [&](long r, long n, const float* values) {
+            product(layer.expand, N, worker, [&](long r, long n, const float* values, long count) {
                 float* to = hidden_ + r * hidden_row() + n;
 #pragma omp simd
-                for (long i = 0; i < PANEL; i++) to[i] = gelu(values[i]);
+                for (long i = 0; i < count; i++) to[i] = gelu(values[i]);
             });
             worker.share(N, [&](long r) { encode(hidden_ + r * hidden_row(), layer.contract, r); });
-            product(layer.contract, N, worker, [&](long r, long n, const float* values) { add(r, n, values); });
+            product(layer.contract, N, worker, add);
         }
         if (!wanted) return;
         worker.share(wanted, [&](long r) { normalise(final_norm_, skipped + r, output_, r); });
-        product(output_, wanted, worker, [&](long r, long n, const float* values) {
-            memcpy(logits + r * s_.vocabulary + n, values, std::min<long>(PANEL, s_.vocabulary - n) * sizeof(float));
+        product(output_, wanted, worker, [&](long r, long n, const float* values, long count) {
+            memcpy(logits + r * s_.vocabulary + n, values, std::min(count, s_.vocabulary - n) * sizeof(float));
         });
     }
 
@@ -138,40 +143,49 @@ private:
         memset(reinterpret_cast<char*>(to) + used, 0, matrix.stride() * sizeof(cell) - used);
     }
 
-    void add(long r, long n, const float* values) {
-        float* to = residual_ + r * row() + n;
-#pragma omp simd
-        for (long i = 0; i < PANEL; i++) to[i] += values[i];
-    }
-
-    // `take(r, n, values)` gets outputs n to n + PANEL of row r, for all N encoded rows and all outputs.
+    // `take(r, n, values, count)` gets outputs n to n + count of row r, for all N encoded rows and all outputs.
     template <class Take>
     void product(const Matrix<Format>& m, long N, const Worker& worker, Take take) {
-        worker.share(m.panels(), [&](long p) {
-            alignas(64) typename Format::Sum sums[TOGETHER * VECTORS];
-            alignas(64) float values[PANEL];
-            for (long r = 0, done; r < N; r += done) {
-                done = sums_of(m, p, r, N - r, sums);
-                for (long i = 0; i < done; i++) {
-                    for (long j = 0, n = p * PANEL; j < VECTORS; j++, n += LANES) {
-                        const floats sum = Format::value(sums[i * VECTORS + j], load<ints>(m.correction + n));
-                        const floats scaled = sum * (scales_[r + i] * load<floats>(m.scale + n));
-                        const floats value = scaled + load<floats>(m.bias + n);
-                        memcpy(values + j * LANES, &value, sizeof value);
-                    }
-                    take(r + i, p * PANEL, values);
-                }
-            }
+        worker.divide(m.panels(), [&](long p, long end) {
+            if (N == 1)
+                for (; p + ALONE <= end; p += ALONE) product_of<ALONE>(m, p, N, take);
+            for (; p < end; p++) product_of<1>(m, p, N, take);
         });
     }
 
+    // The same for PANELS panels from p on.
+    template <int PANELS, class Take>
+    void product_of(const Matrix<Format>& m, long p, long N, Take take) const {
+        constexpr int ALL = PANELS * VECTORS;
+        alignas(64) typename Format::Sum sums[TOGETHER * ALL];
+        alignas(64) float values[ALL * LANES];
+        for (long r = 0, done; r < N; r += done) {
+            done = sums_of<PANELS>(m, p, r, N - r, sums);
+            for (long i = 0; i < done; i++) {
+                for (long j = 0, n = p * PANEL; j < ALL; j++, n += LANES) {
+                    const floats sum = Format::value(sums[i * ALL + j], load<ints>(m.correction + n));
+                    const floats scaled = sum * (scales_[r + i] * load<floats>(m.scale + n));
+                    const floats value = scaled + load<floats>(m.bias + n);
+                    memcpy(values + j * LANES, &value, sizeof value);
+                }
+                take(r + i, p * PANEL, values, ALL * LANES);
+            }
+        }
+    }
+
+    // The sums of PANELS panels for the first of `n` rows; returns of how many.
+    template <int PANELS>
     long sums_of(const Matrix<Format>& m, long p, long r, long n, typename Format::Sum* sums) const {
-        const cell* rows = encoded_ + r * m.stride();
+        const cell *rows = encoded_ + r * m.stride(), *panel = m.panel(p);
+        if constexpr (PANELS > 1) {
+            multiply<Format, 1, PANELS, VECTORS>(rows, 0, panel, m.depth * PANEL, PANEL, m.depth, sums);
+            return 1;
+        }
 #ifdef TILES
         if constexpr (Format::GROUP > 1)
-            if (tiles_) return multiply_tiles<Format>(rows, n, m.stride(), m.panel(p), m.depth, sums);
+            if (tiles_) return multiply_tiles<Format>(rows, n, m.stride(), panel, m.depth, sums);
 #endif
-        return multiply_vectors<Format>(rows, n, m.stride(), m.panel(p), m.depth, sums);
+        return multiply_vectors<Format>(rows, n, m.stride(), panel, m.depth, sums);
     }
 
     // Query (0), key (1) or value (2) of row r in head h.

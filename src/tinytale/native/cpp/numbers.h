@@ -16,15 +16,16 @@ namespace {
 #define TILES 1
 #endif
 
-// What the CPU adds at a time, and how many such vectors of sums a product keeps for each row.
+// What the CPU adds at a time, how many such vectors of sums a product keeps for each row, and how many panels of them it
+// reads beside each other for a row that is alone: so many streams come from memory at once, and the row is spread once.
 #if defined(TILES)
-constexpr int LANES = 16, VECTORS = 2;
+constexpr int LANES = 16, VECTORS = 2, ALONE = 1;
 #elif defined(__AVX512F__)
-constexpr int LANES = 16, VECTORS = 4;
+constexpr int LANES = 16, VECTORS = 4, ALONE = 1;
 #elif defined(__AVX2__)
-constexpr int LANES = 8, VECTORS = 2;
+constexpr int LANES = 8, VECTORS = 2, ALONE = 4;
 #else
-constexpr int LANES = 4, VECTORS = 4;
+constexpr int LANES = 4, VECTORS = 4, ALONE = 1;
 #endif
 constexpr int PANEL = LANES * VECTORS;  // outputs of a matrix that are computed together
 

@@ -9,33 +9,34 @@
 
 namespace {
 
-constexpr long AHEAD = 1024;  // cells from those that are multiplied to those that are asked for
+constexpr long AHEAD = 1024;  // cells from those that are multiplied to those that are asked for, of one panel alone
 
-// sums[i][j] = sum_k rows[i][k] . cells[k][j] for ROWS rows, `stride` cells apart, and J vectors of outputs, which lie
-// `across` cells apart, and `along` for the next k.
-template <class Format, int ROWS, int J>
-void multiply(const cell* rows, long stride, const cell* cells, long across, long along, long depth,
+// sums[i][j] = sum_k rows[i][k] . cells[k][j] for ROWS rows, `stride` cells apart, and J vectors of outputs in each of PANELS
+// panels, `panel` cells apart; the next k lies `along` cells farther.
+template <class Format, int ROWS, int PANELS, int J>
+void multiply(const cell* rows, long stride, const cell* cells, long panel, long along, long depth,
               typename Format::Sum* sums) {
-    typename Format::Sum kept[ROWS][J] = {};
+    constexpr int ALL = PANELS * J;
+    typename Format::Sum kept[ROWS][ALL] = {};
     for (long k = 0; k < depth; k++, cells += along) {
-        if (ROWS == 1) __builtin_prefetch(cells + AHEAD);
+        if (ROWS == 1 && PANELS == 1) __builtin_prefetch(cells + AHEAD);
 #pragma GCC unroll 4
         for (int step = 0; step < Format::STEPS; step++) {
-            decltype(Format::factor(ints{}, 0)) b[J];
-#pragma GCC unroll 4
-            for (int j = 0; j < J; j++) b[j] = Format::factor(load<ints>(cells + j * across), step);
+            decltype(Format::factor(ints{}, 0)) b[ALL];
+#pragma GCC unroll 8
+            for (int j = 0; j < ALL; j++) b[j] = Format::factor(load<ints>(cells + j / J * panel + j % J * LANES), step);
 #pragma GCC unroll 8
             for (int i = 0; i < ROWS; i++) {
                 const auto a = Format::spread(rows[i * stride + k * Format::STEPS + step]);
-#pragma GCC unroll 4
-                for (int j = 0; j < J; j++) kept[i][j] = Format::add(kept[i][j], a, b[j]);
+#pragma GCC unroll 8
+                for (int j = 0; j < ALL; j++) kept[i][j] = Format::add(kept[i][j], a, b[j]);
             }
         }
     }
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < J; j++) sums[i * J + j] = kept[i][j];
+#pragma GCC unroll 8
+        for (int j = 0; j < ALL; j++) sums[i * ALL + j] = kept[i][j];
 }
 
 constexpr long TOGETHER = 32;  // most rows of one product
@@ -43,10 +44,10 @@ constexpr long TOGETHER = 32;  // most rows of one product
 // The sums of a panel for the first of `n` rows, on vectors; returns of how many.
 template <class Format>
 long multiply_vectors(const cell* rows, long n, long stride, const cell* panel, long depth, typename Format::Sum* sums) {
-    if (n >= 6) return multiply<Format, 6, VECTORS>(rows, stride, panel, LANES, PANEL, depth, sums), 6;
-    if (n >= 4) return multiply<Format, 4, VECTORS>(rows, stride, panel, LANES, PANEL, depth, sums), 4;
-    if (n >= 2) return multiply<Format, 2, VECTORS>(rows, stride, panel, LANES, PANEL, depth, sums), 2;
-    return multiply<Format, 1, VECTORS>(rows, stride, panel, LANES, PANEL, depth, sums), 1;
+    if (n >= 6) return multiply<Format, 6, 1, VECTORS>(rows, stride, panel, 0, PANEL, depth, sums), 6;
+    if (n >= 4) return multiply<Format, 4, 1, VECTORS>(rows, stride, panel, 0, PANEL, depth, sums), 4;
+    if (n >= 2) return multiply<Format, 2, 1, VECTORS>(rows, stride, panel, 0, PANEL, depth, sums), 2;
+    return multiply<Format, 1, 1, VECTORS>(rows, stride, panel, 0, PANEL, depth, sums), 1;
 }
 
 #ifdef TILES

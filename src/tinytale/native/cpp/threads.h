@@ -38,11 +38,19 @@ struct Worker {
     int number, threads;
     Barrier& barrier;
 
-    // Do `work(i)` for this thread's share of 0 <= i < count, then wait until all is done.
+    // Do `work(i, end)` with this thread's share of 0 to count, then wait until all is done.
+    template <class Work>
+    void divide(long count, Work work) const {
+        work(count * number / threads, count * (number + 1) / threads);
+        if (threads > 1) barrier.wait(threads);
+    }
+
+    // Do `work(i)` for each i of this thread's share.
     template <class Work>
     void share(long count, Work work) const {
-        for (long i = count * number / threads; i < count * (number + 1) / threads; i++) work(i);
-        if (threads > 1) barrier.wait(threads);
+        divide(count, [&](long i, long end) {
+            for (; i < end; i++) work(i);
+        });
     }
 };
 
