@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from tinytale.errors import UsageError
+from tinytale.errors import NotFiniteError, UsageError
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.model.cache import KVCache
@@ -51,9 +51,12 @@ def test_what_was_not_finite_in_a_slot_does_not_reach_the_next_text_in_it(lively
     model = lively(kernels)
     decoder = TorchDecoder(model, slots=2)
     expected_V = alone(model, [1, 2, 3])
-    with torch.no_grad():
-        model.positions.weight_TC[3, 0] = torch.nan
-    assert decoder.prefill(0, [1, 2, 3, 4, 5]).isnan().all()
+    positions_TC = model.positions.weight_TC.detach()
+    whole = positions_TC[3, 0].item()
+    positions_TC[3, 0] = torch.nan
+    with pytest.raises(NotFiniteError):
+        decoder.prefill(0, [1, 2, 3, 4, 5])
+    positions_TC[3, 0] = whole
     decoder.prefill(1, [6, 7, 8, 9, 10])
     decoder.prefill(0, [1, 2])
     torch.testing.assert_close(decoder.step([0, 1], [3, 11])[0], expected_V, rtol=0, atol=1e-4)

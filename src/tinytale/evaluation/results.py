@@ -8,7 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from tinytale.console import figures_table, progress_bar
-from tinytale.errors import TaleError
+from tinytale.errors import NotFiniteError, TaleError
 from tinytale.evaluation.intervals import ends_text
 from tinytale.evaluation.perplexity import nats_from_story_starts, nats_in_windows, story_bounds, summarise
 from tinytale.evaluation.profile import profile
@@ -50,7 +50,7 @@ def score(
             "windows": nats_in_windows(model, stream.tokens_N, task("windows")),
         }
     if not all(nats_N.mean() < MOST_NATS for nats_N in nats.values()):  # not a number is not less, either
-        raise TaleError("the model gives logits that are not finite: its weights are damaged, or its training diverged")
+        raise NotFiniteError
     result = {
         "data": stream.name,
         "digest": stream.digest,

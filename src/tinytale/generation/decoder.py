@@ -12,7 +12,10 @@ from torch import Tensor
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Computes next-token logits for some slots, each holding a text of its own length (its keys and values)."""
+    """Computes next-token logits for some slots, each holding a text of its own length (its keys and values).
+
+    Logits that are not finite raise a NotFiniteError, after all rows have been read; other texts are none the worse.
+    """
 
     context_length: int
     """The longest text that a slot can hold."""

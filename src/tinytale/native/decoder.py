@@ -5,9 +5,11 @@ Letters of shapes: B rows, V vocabulary.
 
 import ctypes
 import sys
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 from weakref import finalize
@@ -17,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tinytale.config import ModelConfig
-from tinytale.errors import TaleError, UsageError
+from tinytale.errors import NotFiniteError, TaleError, UsageError
 from tinytale.native.build import UnavailableError, library
 from tinytale.native.instructions import BASE, allowed, choices
 
@@ -82,7 +84,7 @@ def _load() -> Kernel | str:
     built.tinytale_decoder_delete.argtypes = [pointer]
     built.tinytale_decoder_run.argtypes = [pointer, pointer, whole, whole, pointer, pointer, pointer, whole]
     built.tinytale_decoder_copy.argtypes = [pointer, whole, whole]
-    for name in ("delete", "run", "copy"):
+    for name in ("delete", "copy"):
         getattr(built, f"tinytale_decoder_{name}").restype = None
     tiles = (
         bool(built.tinytale_decoder_tiles()) and {"amx_int8", "amx_bf16"} <= allowed().keys() and torch.cpu._init_amx()
@@ -150,6 +152,7 @@ class NativeDecoder:
 
         Raises:
             UsageError: too many tokens, or one that is not in the vocabulary.
+            NotFiniteError: the model's numbers are not finite.
         """
         self._lengths[slot] = 0
         rows = [(slot, position, token) for position, token in enumerate(tokens)]
@@ -160,6 +163,7 @@ class NativeDecoder:
 
         Raises:
             UsageError: a slot is full, or a token is not in the vocabulary.
+            NotFiniteError: the model's numbers are not finite.
         """
         assert len(set(slots)) == len(slots)
         rows = [(slot, self._lengths[slot], token) for slot, token in zip(slots, tokens, strict=True)]
@@ -182,10 +186,10 @@ class NativeDecoder:
                 raise UsageError(f"token {token} is not in the vocabulary of {self._vocab_size}")
         assert rows
         logits_BV = torch.empty(wanted, self._vocab_size)
-        numbers = (ctypes.c_int32 * (3 * len(rows)))(*(number for row in rows for number in row))
-        self._kernel.library.tinytale_decoder_run(
+        numbers = array("i", chain.from_iterable(rows))
+        finite = self._kernel.library.tinytale_decoder_run(
             self._handle,
-            numbers,
+            numbers.buffer_info()[0],
             len(rows),
             wanted,
             logits_BV.data_ptr(),
@@ -195,6 +199,8 @@ class NativeDecoder:
         )
         for slot, position, _ in rows:
             self._lengths[slot] = position + 1
+        if not finite:
+            raise NotFiniteError
         return logits_BV
 
 

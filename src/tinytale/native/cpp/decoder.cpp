@@ -35,6 +35,7 @@ struct Request {
     long count;
     long wanted;  // this many of the last rows get logits
     float* logits;
+    std::atomic<bool>& finite;  // no longer once a logit is not
 };
 
 class Decoder {
@@ -72,7 +73,7 @@ public:
 #ifdef TILES
             if (tiles_) begin_tiles(N);
 #endif
-            pass(request.rows + first, N, skipped, logits, worker, scratch);
+            pass(request.rows + first, N, skipped, logits, request.finite, worker, scratch);
         }
 #ifdef TILES
         if (tiles_) _tile_release();
@@ -85,7 +86,8 @@ private:
     static constexpr long ROWS = 2 * TOGETHER;  // of one pass through the layers
 
     // A pass of N rows; all but the first `skipped` get logits.
-    void pass(const Row* rows, long N, long skipped, float* logits, const Worker& worker, const Scratch& scratch) {
+    void pass(const Row* rows, long N, long skipped, float* logits, std::atomic<bool>& finite, const Worker& worker,
+              const Scratch& scratch) {
         const long C = s_.width, wanted = N - skipped;
         const auto add = [&](long r, long n, const float* values, long count) {
             float* to = residual_ + r * row() + n;
@@ -121,6 +123,10 @@ private:
         worker.share(wanted, [&](long r) { normalise(final_norm_, skipped + r, output_, r); });
         product(output_, wanted, worker, [&](long r, long n, const float* values, long count) {
             memcpy(logits + r * s_.vocabulary + n, values, std::min(count, s_.vocabulary - n) * sizeof(float));
+            float zero = 0.f;
+#pragma omp simd reduction(+ : zero)
+            for (long i = 0; i < count; i++) zero += values[i] - values[i];
+            if (zero != 0.f) finite = false;
         });
     }
 
@@ -272,17 +278,20 @@ void tinytale_decoder_copy(void* decoder, long source, long target) {
     static_cast<Decoder*>(decoder)->copy(source, target);
 }
 
-// Read `count` rows of (slot, position, token); write the logits of the last `wanted`. `parallel` and `team_size` are
-// libgomp's GOMP_parallel and omp_get_num_threads, so that the threads are torch's own; null: one thread.
-void tinytale_decoder_run(void* decoder, const int32_t* rows, long count, long wanted, float* logits, void* parallel,
+// Read `count` rows of (slot, position, token) and write the logits of the last `wanted`; returns whether those are finite.
+// `parallel` and `team_size` are libgomp's GOMP_parallel and omp_get_num_threads, so that the threads are torch's own; null:
+// one thread.
+int tinytale_decoder_run(void* decoder, const int32_t* rows, long count, long wanted, float* logits, void* parallel,
                           void* team_size, long threads) {
     using Parallel = void (*)(void (*)(void*), void*, unsigned threads, unsigned flags);
-    Call call{static_cast<Decoder*>(decoder), {reinterpret_cast<const Row*>(rows), count, wanted, logits}, nullptr};
+    std::atomic<bool> finite{true};
+    Call call{static_cast<Decoder*>(decoder), {reinterpret_cast<const Row*>(rows), count, wanted, logits, finite}, nullptr};
     if (parallel && threads > 1) {
         call.team_size = reinterpret_cast<int (*)()>(team_size);
         reinterpret_cast<Parallel>(parallel)(work, &call, static_cast<unsigned>(threads), 0);
     } else {
         work(&call);
     }
+    return finite;
 }
 }
