@@ -44,16 +44,17 @@ def _draw_curves(axes: Axes, runs: list[dict[str, Any]], colours: dict[str, Any]
 def _draw_scores(axes: Axes, runs: list[dict[str, Any]], colours: dict[str, Any]) -> None:
     """A dot a seed, and the mean of the variation written beside them."""
     names = list(colours)
-    means = {}
-    for name in names:
-        scores = [run["dev"]["views"]["stories"]["bits_per_byte"] for run in runs if run["variation"] == name]
-        means[name] = sum(scores) / len(scores)
-        axes.plot(scores, [names.index(name)] * len(scores), "o", markersize=7, alpha=0.8, color=colours[name])
-    right = max(means.values())
-    span = right - min(means.values()) or right / 10
-    for name, mean in means.items():
-        axes.annotate(f"{mean:.4f}", (right + span * 0.12, names.index(name)), va="center", color=INK)
-    axes.set_xlim(min(means.values()) - span * 0.12, right + span * 0.4)
+    scores = {
+        name: [run["dev"]["views"]["stories"]["bits_per_byte"] for run in runs if run["variation"] == name]
+        for name in names
+    }
+    left, right = min(map(min, scores.values())), max(map(max, scores.values()))
+    span = right - left or right / 10
+    for place, (name, seeds) in enumerate(scores.items()):
+        axes.plot(seeds, [place] * len(seeds), "o", markersize=7, alpha=0.8, color=colours[name])
+        mean = sum(seeds) / len(seeds)
+        axes.annotate(f"{mean:.4f}", (right + span * 0.12, place), va="center", color=INK)
+    axes.set_xlim(left - span * 0.12, right + span * 0.4)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.25)
