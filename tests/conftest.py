@@ -59,10 +59,10 @@ def count(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
 
 @pytest.fixture(scope="session", autouse=True)
 def built() -> None:
-    """The native decoder and draw are compiled before the first test, so that no command tells of it."""
+    """The native decoder and choice are compiled before the first test, so that no command tells of it."""
     from tinytale.config import ModelConfig
+    from tinytale.native.choice import available
     from tinytale.native.decoder import why_not
-    from tinytale.native.draw import available
 
     why_not(ModelConfig())
     available()

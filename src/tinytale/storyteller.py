@@ -13,7 +13,7 @@ from tinytale.evaluation.perplexity import nats_from_story_starts
 from tinytale.generation.beam import beam_search
 from tinytale.generation.choosing import Precision, choice_for, decoder_for
 from tinytale.generation.decoder import Decoder
-from tinytale.generation.decoding import Choice, Decoding, sample_seed
+from tinytale.generation.decoding import Choice, Decoding, random_numbers
 from tinytale.generation.stories import Story, TokenRecord, opened, stream_story, tell_stories
 from tinytale.hardware import pick_device
 from tinytale.model.attention import Kernels
@@ -158,7 +158,7 @@ class Storyteller:
             self.tokenizer,
             [prompt for prompt in prompts for _ in range(samples)],
             choices,
-            [sample_seed(seed, sample) for _ in prompts for sample in range(samples)],
+            [random_numbers(seed, sample) for _ in prompts for sample in range(samples)],
             max_new_tokens,
             [stop] if isinstance(stop, str) else stop,
             alternatives,
@@ -169,7 +169,7 @@ class Storyteller:
         end = self.tokenizer.end_of_text
         found = beam_search(decoder, opened(self.tokenizer, prompt), beams, max_new_tokens, end)
         tokens = iter([*found, end])
-        return lambda logits_V, text, generator: next(tokens)
+        return lambda logits_V, text, randoms: next(tokens)
 
     def stream(
         self,
@@ -207,10 +207,8 @@ class Storyteller:
         if max_new_tokens < 1:
             raise UsageError(f"max-new-tokens is {max_new_tokens}; expected at least 1")
         stops = [stop] if isinstance(stop, str) else stop
-        seeded = sample_seed(seed, sample)
-        return stream_story(
-            decoder or self.decoder(1), self.tokenizer, prompt, choice_for(decoding), seeded, max_new_tokens, stops
-        )
+        choice, randoms = choice_for(decoding), random_numbers(seed, sample)
+        return stream_story(decoder or self.decoder(1), self.tokenizer, prompt, choice, randoms, max_new_tokens, stops)
 
     def score(self, text: str) -> StoryScore:
         """How surprising a text is, as a story from its start: opened by an end-of-text, closed by one that counts.

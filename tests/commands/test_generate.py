@@ -6,7 +6,7 @@ import torch
 
 from tinytale.config import ModelConfig
 from tinytale.data.tokenizer import load_tokenizer
-from tinytale.generation.decoding import Decoding, generate, sample_seed
+from tinytale.generation.decoding import Decoding, generate, random_numbers
 from tinytale.model.folder import load_model, save_model
 from tinytale.model.gpt2 import GPT2
 from tinytale.native.build import compiler
@@ -64,7 +64,7 @@ def test_a_story_begins_after_the_end_of_text_and_a_spelled_one_is_ordinary_text
     ids = [tokenizer.end_of_text, *tokenizer.encode(prompt)]
     assert ids.count(tokenizer.end_of_text) == 1
     greedy = Decoding(greedy=True).choice()
-    expected = tokenizer.decode(generate(model, ids, greedy, sample_seed(0, 0), 10, tokenizer.end_of_text))
+    expected = tokenizer.decode(generate(model, ids, greedy, random_numbers(0, 0), 10, tokenizer.end_of_text))
     told = json.loads(tale("generate", folder, prompt, "--greedy", "--max-new-tokens=10", "--json", EXACT).out)
     assert told["stories"] == [expected]
 
@@ -73,7 +73,7 @@ def test_every_story_is_what_its_tokens_spell_also_one_that_ends_within_a_charac
     tokenizer, model = load_tokenizer(folder), load_model(folder)
     ids, end = [tokenizer.end_of_text, *tokenizer.encode("A")], tokenizer.end_of_text
     choose = Decoding(temperature=1.0).choice()
-    expected = [tokenizer.decode(generate(model, ids, choose, sample_seed(0, n), 3, end)) for n in range(30)]
+    expected = [tokenizer.decode(generate(model, ids, choose, random_numbers(0, n), 3, end)) for n in range(30)]
     options = ["--samples=30", "--temperature=1.0", "--max-new-tokens=3", "--json", EXACT]
     assert json.loads(tale("generate", folder, "A", *options).out)["stories"] == expected
     assert any(story.endswith("�") for story in expected)

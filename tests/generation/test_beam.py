@@ -5,7 +5,7 @@ import pytest
 
 from tinytale.errors import UsageError
 from tinytale.generation.beam import beam_search
-from tinytale.generation.decoding import Decoding, sample_seed, tell
+from tinytale.generation.decoding import Decoding, random_numbers, tell
 from tinytale.generation.torch_decoder import TorchDecoder
 
 VOCABULARY, LENGTH, END = 4, 4, 0
@@ -36,7 +36,7 @@ def test_with_a_beam_for_every_text_the_best_of_all_is_found(table, start: int):
 def test_one_beam_is_greedy(table):
     greedy = Decoding(greedy=True).choice()
     for start in range(8):
-        told = list(tell(table(9, 1), [start], greedy, sample_seed(0, 0), 12, end_of_text=-1))
+        told = list(tell(table(9, 1), [start], greedy, random_numbers(0, 0), 12, end_of_text=-1))
         assert beam_search(table(9, 1), [start], 1, 12, end_of_text=-1) == told
 
 
@@ -60,7 +60,7 @@ def test_beams_slide_beyond_the_context(lively):
     model = lively()
     found = beam_search(TorchDecoder(model, 3), [1, 2, 3], 3, 30, end_of_text=-1)
     assert len(found) == 30 and found == beam_search(TorchDecoder(model, 3), [1, 2, 3], 3, 30, end_of_text=-1)
-    greedy = tell(TorchDecoder(model, 1), [1, 2, 3], Decoding(greedy=True).choice(), sample_seed(0, 0), 30, -1)
+    greedy = tell(TorchDecoder(model, 1), [1, 2, 3], Decoding(greedy=True).choice(), random_numbers(0, 0), 30, -1)
     assert beam_search(TorchDecoder(model, 3), [1, 2, 3], 1, 30, end_of_text=-1) == list(greedy)
 
 

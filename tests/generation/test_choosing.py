@@ -3,8 +3,9 @@ import torch
 
 from tinytale.errors import UsageError
 from tinytale.generation import choosing
-from tinytale.generation.choosing import choice_for, decoder_for
-from tinytale.generation.decoding import Decoding
+from tinytale.generation.choosing import are_native, choice_for, choose_all, decoder_for, log_sum_exp
+from tinytale.generation.decoding import Decoding, random_numbers
+from tinytale.generation.sampling import Randoms
 from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.native.build import compiler
 from tinytale.native.decoder import NativeDecoder
@@ -50,23 +51,57 @@ def test_elsewhere_torch_tells_in_its_own_precision(lively):
     assert torch.device("meta") == model.device
 
 
+LOGITS_BV = 2 * torch.randn(6, 300, generator=torch.Generator().manual_seed(0))
+DECODINGS = [
+    Decoding(greedy=True),
+    Decoding(temperature=0.8),
+    Decoding(top_k=9),
+    Decoding(top_p=0.7, min_p=0.1),
+    Decoding(temperature=1.5, top_k=50, top_p=0.9, min_p=0.02),
+    Decoding(repetition_penalty=3.0),
+]
+
+
+def numbers() -> list[Randoms]:
+    return [random_numbers(1, row) for row in range(len(LOGITS_BV))]
+
+
 @pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
-def test_on_a_cpu_tokens_are_drawn_natively_and_greedy_ones_are_not(monkeypatch: pytest.MonkeyPatch):
-    drawn = []
-    monkeypatch.setattr(
-        choosing.native_draw, "draw", lambda logits_V, *settings: drawn.append((logits_V, settings)) or 3
-    )
-    logits_V, generator = torch.tensor([2.0, 1.0, 0.0, -1.0]), torch.Generator()
-    assert choice_for(Decoding(greedy=True))(logits_V, [], generator) == 0 and not drawn
-    choose = choice_for(Decoding(temperature=0.5, top_k=3, top_p=0.9, min_p=0.1, repetition_penalty=2.0))
-    assert choose(logits_V, [0], generator) == 3
-    [(penalised_V, settings)] = drawn
-    assert penalised_V.tolist() == [1.0, 1.0, 0.0, -1.0] and settings == (generator, 0.5, 3, 0.9, 0.1)
+@pytest.mark.parametrize("count", [1, 5, 6], ids=["alone", "together", "one of them penalises"])
+def test_all_texts_are_given_what_the_written_out_choice_gives_each(count: int):
+    choices, texts = [choice_for(decoding) for decoding in DECODINGS[:count]], [[7, 8]] * count
+    assert are_native(choices) == (count < 6)
+    native, written_out = numbers()[:count], numbers()[:count]
+    for _ in range(20):
+        expected = [
+            decoding.choice()(logits_V, [7, 8], randoms)
+            for decoding, logits_V, randoms in zip(DECODINGS, LOGITS_BV[:count], written_out, strict=False)
+        ]
+        assert choose_all(LOGITS_BV[:count], choices, texts, native) == expected
 
 
-def test_where_there_is_no_native_draw_the_samplers_choose(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(choosing.native_draw, "available", lambda: False)
-    assert choice_for(Decoding(top_k=1))(torch.tensor([0.0, 2.0]), [], torch.Generator()) == 1
+def test_a_choice_that_is_alone_may_be_anybodys():
+    assert choose_all(LOGITS_BV[:2], [lambda *_: 3, lambda *_: 4], [[], []], numbers()[:2]) == [3, 4]
+
+
+@pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
+def test_a_greedy_text_takes_no_random_number():
+    assert choose_all(LOGITS_BV[:1], [choice_for(Decoding(greedy=True))], [[]], [iter(())]) == [LOGITS_BV[0].argmax()]
+
+
+def test_where_there_is_no_native_choice_the_samplers_choose(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(choosing.native_choice, "available", lambda: False)
+    choose = choice_for(Decoding(top_k=1))
+    assert not are_native([choose]) and choose(torch.tensor([0.0, 2.0]), [], random_numbers(0, 0)) == 1
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_logits_become_log_probabilities_either_way(native: bool, monkeypatch: pytest.MonkeyPatch):
+    if native and compiler() is None:
+        pytest.skip("needs a C++ compiler")
+    monkeypatch.setattr(choosing.native_choice, "available", lambda: native)
+    logs_V = LOGITS_BV[0].double() - log_sum_exp(LOGITS_BV[0])
+    assert torch.allclose(logs_V, LOGITS_BV[0].double().log_softmax(-1), atol=1e-6, rtol=0)
 
 
 def test_a_setting_out_of_its_range_is_refused_either_way():

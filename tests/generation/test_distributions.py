@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tinytale.generation.choosing import choice_for
-from tinytale.generation.decoding import Choice, Decoding, sample_seed
+from tinytale.generation.decoding import Choice, Decoding, random_numbers
 
 DRAWS = 1500
 LEAST_P = 1e-4
@@ -84,8 +84,8 @@ def test_draws_follow_the_plain_rendering(settings: dict, logits: str, choice: C
             logits_V = plain(logits_V, settings[name])
     expected_V = DRAWS * softmax(logits_V)
 
-    choose, generator, given_V = choice(Decoding(**settings)), sample_seed(0, 0), torch.tensor(LOGITS[logits])
-    counts_V = np.bincount([choose(given_V, TEXT, generator) for _ in range(DRAWS)], minlength=len(logits_V))
+    choose, randoms, given_V = choice(Decoding(**settings)), random_numbers(0, 0), torch.tensor(LOGITS[logits])
+    counts_V = np.bincount([choose(given_V, TEXT, randoms) for _ in range(DRAWS)], minlength=len(logits_V))
     possible = expected_V > 0
     assert not counts_V[~possible].any()
     chi_square = (np.square(counts_V - expected_V)[possible] / expected_V[possible]).sum()

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from tinytale.errors import TaleError
-from tinytale.generation.decoding import Decoding, generate, sample_seed, tell
+from tinytale.generation.decoding import Decoding, generate, random_numbers, tell
 from tinytale.generation.many import generate_many
+from tinytale.generation.sampling import Randoms
 from tinytale.generation.torch_decoder import TorchDecoder
 
 END = 12
@@ -13,8 +14,8 @@ DRAWN = Decoding(temperature=1.2, top_k=20, top_p=0.99).choice()
 PROMPTS = [[(5 * place + number) % 23 for place in range(1 + number % 11)] for number in range(200)]
 
 
-def seeds(count: int) -> list[torch.Generator]:
-    return [sample_seed(1, number) for number in range(count)]
+def seeds(count: int) -> list[Randoms]:
+    return [random_numbers(1, number) for number in range(count)]
 
 
 @pytest.mark.parametrize("kernels", ["textbook", "fused"])
@@ -28,8 +29,8 @@ def test_200_prompts_tell_in_batches_what_each_tells_alone_seed_for_seed(lively,
     model = lively(kernels, layers=1)
     told = generate_many(TorchDecoder(model, slots=32), PROMPTS, DRAWN, seeds(200), 12, END)
     alone = [
-        list(generate(model, prompt, DRAWN, generator, 12, END))
-        for prompt, generator in zip(PROMPTS, seeds(200), strict=True)
+        list(generate(model, prompt, DRAWN, randoms, 12, END))
+        for prompt, randoms in zip(PROMPTS, seeds(200), strict=True)
     ]
     assert told == alone
     assert {len(text) for text in told} == set(range(13))
@@ -39,14 +40,14 @@ def test_200_prompts_tell_in_batches_what_each_tells_alone_seed_for_seed(lively,
 def test_however_many_slots_there_are_the_texts_are_those_told_alone(table, slots: int):
     told = generate_many(table(23, slots, 6), PROMPTS[:30], DRAWN, seeds(30), 25, END)
     assert told == [
-        list(tell(table(23, 1, 6), prompt, DRAWN, generator, 25, END))
-        for prompt, generator in zip(PROMPTS[:30], seeds(30), strict=True)
+        list(tell(table(23, 1, 6), prompt, DRAWN, randoms, 25, END))
+        for prompt, randoms in zip(PROMPTS[:30], seeds(30), strict=True)
     ]
 
 
 def test_a_finished_row_is_replaced_by_a_waiting_one(table):
     def ends_after(count: int):
-        return lambda logits_V, tokens, generator: END if len(tokens) > count else 1
+        return lambda logits_V, tokens, randoms: END if len(tokens) > count else 1
 
     decoder = table(23, slots=2)
     choices = [ends_after(10 if number % 2 else 1) for number in range(8)]
@@ -64,7 +65,7 @@ def test_each_text_may_have_its_own_choice(table):
 def test_a_choice_sees_the_whole_text_so_far(table):
     seen = []
 
-    def choose(logits_V, tokens, generator) -> int:
+    def choose(logits_V, tokens, randoms) -> int:
         seen.append(list(tokens))
         return len(seen)
 

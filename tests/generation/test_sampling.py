@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinytale.errors import UsageError
+from tinytale.generation.decoding import random_numbers
 from tinytale.generation.sampling import (
     compose,
     draw,
@@ -134,16 +135,16 @@ def test_a_setting_out_of_range_is_refused(make, value):
 
 
 def test_draws_follow_the_distribution():
-    generator, draws = torch.Generator().manual_seed(0), 20_000
-    counts = torch.bincount(torch.tensor([draw(LOGITS_V, generator) for _ in range(draws)]), minlength=5)
+    randoms, draws = random_numbers(0, 0), 20_000
+    counts = torch.bincount(torch.tensor([draw(LOGITS_V, randoms) for _ in range(draws)]), minlength=5)
     expected = torch.tensor(PROBABILITIES) * draws
     chi_square = ((counts - expected).square() / expected).sum().item()
     assert chi_square < 18.47  # one time in a thousand for four degrees of freedom
 
 
 def test_a_token_without_probability_is_never_drawn():
-    generator = torch.Generator().manual_seed(0)
-    assert {draw(top_k(2)(LOGITS_V), generator) for _ in range(500)} == {1, 3}
+    randoms = random_numbers(0, 0)
+    assert {draw(top_k(2)(LOGITS_V), randoms) for _ in range(500)} == {1, 3}
 
 
 def test_the_most_likely_is_the_highest():

@@ -160,11 +160,11 @@ def test_a_variant_that_gpt2_is_not_is_refused_by_transformers(fields, tmp_path:
 
 
 def test_greedy_generation_is_that_of_transformers(give, tmp_path: Path):
-    from tinytale.generation.decoding import Decoding, generate, sample_seed
+    from tinytale.generation.decoding import Decoding, generate, random_numbers
 
     ours, theirs = give(tmp_path, "fused", torch.float64)
     expected = theirs.generate(INPUTS_BT[:1, :5], max_new_tokens=15, do_sample=False, eos_token_id=96, pad_token_id=96)
-    tokens = generate(ours, INPUTS_BT[0, :5].tolist(), Decoding(greedy=True).choice(), sample_seed(0, 0), 15, 96)
+    tokens = generate(ours, INPUTS_BT[0, :5].tolist(), Decoding(greedy=True).choice(), random_numbers(0, 0), 15, 96)
     assert [token for token in expected[0, 5:].tolist() if token != 96] == list(tokens)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tinytale.data.tokenizer import Tokenizer, load_tokenizer
-from tinytale.generation.decoding import Decoding, sample_seed
+from tinytale.generation.decoding import Decoding, random_numbers
 from tinytale.generation.stories import Writer
 from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.model.folder import load_model
@@ -28,8 +28,8 @@ def scheduler(model: Path, tokenizer: Tokenizer):
 def job(tokenizer: Tokenizer):
     def make(choose=None, tokens: int = 5) -> tuple[Job, threading.Event]:
         ended = threading.Event()
-        writer = Writer(choose or Decoding().choice(), tokenizer)
-        made = Job([tokenizer.end_of_text], writer, sample_seed(0, 0), tokens)
+        choice, randoms = choose or Decoding().choice(), random_numbers(0, 0)
+        made = Job([tokenizer.end_of_text], choice, randoms, Writer(tokenizer), tokens)
         made.on_change = lambda: ended.set() if made.done else None
         return made, ended
 
@@ -37,7 +37,7 @@ def job(tokenizer: Tokenizer):
 
 
 def test_a_story_that_fails_fails_alone(scheduler: Scheduler, job):
-    def stumbles(logits_V: torch.Tensor, tokens, generator) -> int:
+    def stumbles(logits_V: torch.Tensor, tokens, randoms) -> int:
         if len(tokens) == 3:
             raise RuntimeError("stumbled")
         return 5
@@ -45,7 +45,7 @@ def test_a_story_that_fails_fails_alone(scheduler: Scheduler, job):
     (bad, bad_ended), (good, good_ended) = job(stumbles), job()
     scheduler.submit([bad, good])
     assert bad_ended.wait(20) and good_ended.wait(20)
-    assert (bad.error, good.error) == ("stumbled", "") and len(good.writer.records) == 5
+    assert (bad.error, good.error) == ("stumbled", "") and len(good.writer.tokens) == 5
     assert scheduler.counters.failed == 1 and scheduler.telling == 0
     after, after_ended = job()
     scheduler.submit([after])
@@ -61,7 +61,7 @@ def test_all_of_a_request_waits_or_nothing_of_it(scheduler: Scheduler, job):
 def test_what_is_cancelled_is_dropped_wherever_it_is(scheduler: Scheduler, job):
     release = threading.Event()
 
-    def holds(logits_V: torch.Tensor, tokens, generator) -> int:
+    def holds(logits_V: torch.Tensor, tokens, randoms) -> int:
         release.wait(20)
         return 5
 
@@ -71,11 +71,11 @@ def test_what_is_cancelled_is_dropped_wherever_it_is(scheduler: Scheduler, job):
         made.cancelled = True
     release.set()
     assert all(ended.wait(20) for _, ended in jobs)
-    assert {made.error for made, _ in jobs} == {"cancelled"} and len(jobs[0][0].writer.records) < 100
+    assert {made.error for made, _ in jobs} == {"cancelled"} and len(jobs[0][0].writer.tokens) < 100
 
 
 def test_after_closing_nothing_is_taken_and_what_is_left_is_told_why(scheduler: Scheduler, job):
-    made, ended = job(lambda logits_V, tokens, generator: 5, 10**9)
+    made, ended = job(lambda logits_V, tokens, randoms: 5, 10**9)
     scheduler.submit([made])
     scheduler.close(0.2)
     assert ended.wait(20) and made.error == "the server is shutting down"
@@ -86,7 +86,7 @@ def test_after_closing_nothing_is_taken_and_what_is_left_is_told_why(scheduler: 
 def test_what_is_cancelled_is_read_no_further_than_two_tokens(scheduler: Scheduler, job, monkeypatch):
     told = []
 
-    def steps(logits_V: torch.Tensor, tokens, generator) -> int:
+    def steps(logits_V: torch.Tensor, tokens, randoms) -> int:
         told.append(len(tokens))
         if len(told) == 4:
             made.cancelled = True
@@ -106,7 +106,7 @@ def test_a_story_wakes_its_client_at_its_first_token_now_and_then_and_at_its_end
     made, _ = job(tokens=9)
 
     def on_change() -> None:
-        woken.append(len(made.writer.records))
+        woken.append(len(made.writer.tokens))
         if made.done:
             ended.set()
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from tinytale.errors import TaleError
+from tinytale.generation.choosing import choice_for
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Decoding
 from tinytale.generation.many import generate_many
@@ -111,11 +112,10 @@ def ours(decoder: Callable[[Forms, int, int], Decoder]) -> Callable[[Forms, int,
     """A decoder of ours and what `tinytale generate` does with it."""
 
     def build(forms: Forms, prompts: int, threads: int) -> Continue:
-        computes, choose = decoder(forms, prompts, threads), Decoding(greedy=True).choice()
+        computes, choose = decoder(forms, prompts, threads), choice_for(Decoding(greedy=True))
 
         def go_on(prompts: Sequence[Sequence[int]], new: int) -> list[list[int]]:
-            undrawn = [torch.Generator()] * len(prompts)
-            return generate_many(computes, prompts, choose, undrawn, new, end_of_text=-1)
+            return generate_many(computes, prompts, choose, [iter(())] * len(prompts), new, end_of_text=-1)
 
         return go_on
 

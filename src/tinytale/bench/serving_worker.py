@@ -1,20 +1,27 @@
-"""The processes of `bench serve`: a decoder by itself; and the clients of a server, which runs in a child of theirs."""
+"""The processes of `bench serve`: a decoder by itself; and the clients of a server, which runs in a child of theirs.
+
+Letters of shapes: B slots, V vocabulary.
+"""
 
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
 
 from tinytale.bench.people import BEGINNINGS, Server, newcomers, seconds_a_token, tell_all
 from tinytale.bench.pipe import Turn, serve
 from tinytale.bench.turns import Request
 from tinytale.errors import TaleError
 from tinytale.generation.choosing import choice_for
-from tinytale.generation.decoding import Choice, Decoding, sample_seed
+from tinytale.generation.decoder import Decoder
+from tinytale.generation.decoding import Decoding, random_numbers
 from tinytale.generation.many import generate_many
 from tinytale.generation.stories import opened
 from tinytale.storyteller import load_storyteller
@@ -58,43 +65,54 @@ def contest(line: str) -> tuple[dict[str, Any], Turn]:
     return by_decoder(request) if request.contender == DECODER else by_server(request)
 
 
+class Counting:
+    """A decoder that counts the rows of logits that it gives, each of which is followed by a token."""
+
+    def __init__(self, counted: Decoder):
+        self.counted, self.rows = counted, 0
+        self.context_length, self.slots, self.copy = counted.context_length, counted.slots, counted.copy
+
+    def prefill(self, slot: int, tokens: Sequence[int]) -> Float[Tensor, " V"]:
+        """As it is."""
+        self.rows += 1
+        return self.counted.prefill(slot, tokens)
+
+    def step(self, slots: Sequence[int], tokens: Sequence[int]) -> Float[Tensor, "B V"]:
+        """As it is."""
+        self.rows += len(slots)
+        return self.counted.step(slots, tokens)
+
+
 def by_decoder(request: ServingRequest) -> tuple[dict[str, Any], Turn]:
     """All stories by the decoder that a server would take, in one batch of as many slots as there are people."""
     teller = load_storyteller(request.folder, "cpu")
-    decoder, end = teller.decoder(request.people), teller.tokenizer.end_of_text
+    decoder, end = Counting(teller.decoder(request.people)), teller.tokenizer.end_of_text
     numbers = range(request.people * request.stories)
     prompts = [opened(teller.tokenizer, BEGINNINGS[number % len(BEGINNINGS)]) for number in numbers]
 
-    def choice(temperature: float) -> Choice:
-        return choice_for(Decoding(greedy=temperature == 0, temperature=temperature or 1.0))
-
-    def tell(temperature: float, choose: Choice | None = None, ended: Callable[[int], None] = lambda _: None) -> list:
-        seeds = [sample_seed(number, 0) for number in numbers]
-        return generate_many(decoder, prompts, choose or choice(temperature), seeds, request.new_tokens, end, ended)
+    def tell(temperature: float, advance: Callable[[int], None] = lambda _: None) -> list[list[int]]:
+        choice = choice_for(Decoding(greedy=temperature == 0, temperature=temperature or 1.0))
+        randoms = [random_numbers(number, 0) for number in numbers]
+        return generate_many(decoder, prompts, choice, randoms, request.new_tokens, end, advance)
 
     def timed(temperature: float) -> float:
         """Seconds a token, until a slot has no story any more."""
-        chosen, ended, seconds, choose = 0, 0, 0.0, choice(temperature)
+        ended, seconds, before = 0, 0.0, decoder.rows
         began = time.perf_counter()
-
-        def counted(*given: Any) -> int:
-            nonlocal chosen
-            chosen += 1
-            return choose(*given)
 
         def count_ended(stories: int) -> None:
             nonlocal ended, seconds
             ended += stories
             if ended == len(numbers) - request.people + 1:
-                seconds = (time.perf_counter() - began) / chosen
+                seconds = (time.perf_counter() - began) / (decoder.rows - before)
 
-        tell(temperature, counted, count_ended)
+        tell(temperature, count_ended)
         return seconds
 
     told = {name: tell(temperature) for name, temperature in TEMPERATURES.items()}
     facts = {
         "texts": {name: [teller.tokenizer.decode(story) for story in stories] for name, stories in told.items()},
-        "decoder": f"{type(decoder).__name__}, {getattr(decoder, 'precision', 'float32')}",
+        "decoder": f"{type(decoder.counted).__name__}, {getattr(decoder.counted, 'precision', 'float32')}",
     }
 
     def turn(steps: int) -> list[float]:

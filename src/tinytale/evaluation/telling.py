@@ -8,7 +8,7 @@ from tinytale.data.sequences import Unit
 from tinytale.data.tokenizer import Tokenizer
 from tinytale.generation.beam import beam_search
 from tinytale.generation.decoder import Decoder
-from tinytale.generation.decoding import Decoding, sample_seed
+from tinytale.generation.decoding import Decoding, random_numbers
 from tinytale.generation.many import generate_many
 
 SLOTS = 32
@@ -42,13 +42,13 @@ def tell_all(
     limit: int,
     doing: str,
 ) -> list[Told]:
-    """What the model adds to each prompt; `seeds` are the arguments of `sample_seed`, one pair a prompt."""
+    """What the model adds to each prompt; `seeds` are the arguments of `random_numbers`, one pair a prompt."""
     end = tokenizer.end_of_text
-    begun, generators = [[end, *prompt] for prompt in prompts], [sample_seed(*seed) for seed in seeds]
+    begun, randoms = [[end, *prompt] for prompt in prompts], [random_numbers(*seed) for seed in seeds]
     with progress_bar("story") as bar:
         task = bar.add_task(doing, total=len(prompts))
         texts = generate_many(
-            decoder, begun, decoding.choice(), generators, limit, end, lambda count: bar.advance(task, count)
+            decoder, begun, decoding.choice(), randoms, limit, end, lambda count: bar.advance(task, count)
         )
     return [cut(tokens, limit, tokenizer) for tokens in texts]
 

@@ -62,8 +62,10 @@ def beam_search(
 
 def _continuations(decoder: Decoder, running: list[Beam], count: int) -> list[tuple[Beam, int, float]]:
     """The best `count` texts with one token more: the beam, the token, their log-probability; best first."""
-    logits = next_logits(decoder, {beam.slot: beam.text for beam in running})
-    scores_BV = torch.stack([logits[beam.slot].double().log_softmax(dim=-1) + beam.log_probability for beam in running])
+    slots, logits_BV = next_logits(decoder, {beam.slot: beam.text for beam in running})
+    logits_BV = logits_BV[[slots.index(beam.slot) for beam in running]]
+    so_far_B1 = torch.tensor([[beam.log_probability] for beam in running], dtype=torch.float64)
+    scores_BV = logits_BV.double().log_softmax(dim=-1) + so_far_B1
     best = scores_BV.flatten().topk(min(count, scores_BV.numel()))
     pairs = [divmod(index, scores_BV.shape[1]) for index in best.indices.tolist()]
     return [(running[row], token, score) for (row, token), score in zip(pairs, best.values.tolist(), strict=True)]

@@ -1,12 +1,12 @@
-"""What tells the stories of a model and draws their tokens: our native code on a CPU where it can be had, else torch.
+"""What tells the stories of a model and chooses their tokens: our native code on a CPU where it can be had, else torch.
 
-Letters of shapes: V vocabulary.
+Letters of shapes: B texts, V vocabulary.
 """
 
+from collections.abc import Sequence
 from functools import cache
-from typing import Literal
+from typing import Literal, TypeGuard
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,9 +14,10 @@ from tinytale.console import console
 from tinytale.errors import UsageError
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Choice, Decoding
+from tinytale.generation.sampling import Randoms
 from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.model.gpt2 import GPT2
-from tinytale.native import draw as native_draw
+from tinytale.native import choice as native_choice
 from tinytale.native.decoder import NativeDecoder, why_not
 
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
@@ -43,21 +44,64 @@ def decoder_for(model: GPT2, slots: int, precision: Precision = "auto") -> Decod
     return NativeDecoder(model, slots, "int8" if precision == "auto" else precision)
 
 
+class NativeChoice:
+    """A decoding by native code: the choice of `decoding.choice()`, up to rounding, and of many texts in one call."""
+
+    def __init__(self, decoding: Decoding):
+        self.settings = native_choice.Settings(
+            decoding.greedy, decoding.temperature, decoding.top_k, decoding.top_p, decoding.min_p
+        )
+        self.draws = not decoding.greedy
+
+    def __call__(self, logits_V: Float[Tensor, " V"], tokens: Sequence[int], randoms: Randoms) -> int:
+        """Choose for one text."""
+        return choose_together(logits_V[None], [self], [randoms])[0]
+
+
 def choice_for(decoding: Decoding) -> Choice:
-    """`decoding.choice()`, up to rounding, but one that draws in one call of native code where it can be had.
+    """`decoding.choice()`, up to rounding, but by native code where it can be had.
 
     Raises:
         UsageError: a setting out of its range.
     """
-    if decoding.greedy or not native_draw.available():
-        return decoding.choice()
+    checked = decoding.choice()
+    if not native_choice.available():
+        return checked
+    native = NativeChoice(decoding)
+    if decoding.repetition_penalty == 1:
+        return native
+    return decoding.choice(lambda logits_V, randoms: native(logits_V, (), randoms))
 
-    def drawn(logits_V: Float[Tensor, " V"], generator: torch.Generator) -> int:
-        return native_draw.draw(
-            logits_V, generator, decoding.temperature, decoding.top_k, decoding.top_p, decoding.min_p
-        )
 
-    return decoding.choice(drawn)
+def choose_together(
+    logits_BV: Float[Tensor, "B V"], choices: Sequence[NativeChoice], randoms: Sequence[Randoms]
+) -> list[int]:
+    """What each of these choices takes, in one call of native code."""
+    numbers = [next(mine) if choice.draws else 0.0 for choice, mine in zip(choices, randoms, strict=True)]
+    return native_choice.choose(logits_BV, [choice.settings for choice in choices], numbers)
+
+
+def log_sum_exp(logits_V: Float[Tensor, " V"]) -> float:
+    """What the logits have to be lowered by to be log-probabilities: by native code where it can be had."""
+    return native_choice.log_sum_exp(logits_V) if native_choice.available() else logits_V.double().logsumexp(-1).item()
+
+
+def are_native(choices: Sequence[Choice]) -> TypeGuard[Sequence[NativeChoice]]:
+    """Whether all of them can choose together."""
+    return all(type(choice) is NativeChoice for choice in choices)
+
+
+def choose_all(
+    logits_BV: Float[Tensor, "B V"],
+    choices: Sequence[Choice],
+    texts: Sequence[Sequence[int]],
+    randoms: Sequence[Randoms],
+) -> list[int]:
+    """What each choice takes for its text: together if they can, else one after another."""
+    if are_native(choices):
+        return choose_together(logits_BV, choices, randoms)
+    rows = zip(choices, logits_BV, texts, randoms, strict=True)
+    return [choose(logits_V, tokens, mine) for choose, logits_V, tokens, mine in rows]
 
 
 @cache

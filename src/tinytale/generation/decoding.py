@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.sampling import (
+    Randoms,
     Sampler,
     compose,
     draw,
@@ -23,9 +24,9 @@ from tinytale.generation.sampling import (
 from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.model.gpt2 import GPT2
 
-Pick = Callable[[Float[Tensor, " V"], torch.Generator], int]
+Pick = Callable[[Float[Tensor, " V"], Randoms], int]
 """From the logits of the next token to the token."""
-Choice = Callable[[Float[Tensor, " V"], Sequence[int], torch.Generator], int]
+Choice = Callable[[Float[Tensor, " V"], Sequence[int], Randoms], int]
 """From the logits of the next token, and the tokens so far (the prompt's too), to the token."""
 
 
@@ -57,19 +58,21 @@ class Decoding:
             samplers += [top_p(self.top_p)] if self.top_p is not None else []
             samplers += [min_p(self.min_p)] if self.min_p is not None else []
         shape = compose(*samplers)
-        pick = most_likely if self.greedy else drawn or (lambda logits_V, generator: draw(shape(logits_V), generator))
+        pick = most_likely if self.greedy else drawn or (lambda logits_V, randoms: draw(shape(logits_V), randoms))
 
-        def choose(logits_V: Float[Tensor, " V"], tokens: Sequence[int], generator: torch.Generator) -> int:
+        def choose(logits_V: Float[Tensor, " V"], tokens: Sequence[int], randoms: Randoms) -> int:
             if self.repetition_penalty != 1:
                 logits_V = penalise(logits_V, tokens)
-            return pick(logits_V, generator)
+            return pick(logits_V, randoms)
 
         return choose
 
 
-def sample_seed(seed: int, sample: int) -> torch.Generator:
-    """The random numbers of one sample, on the CPU: the same whatever else is generated, on whatever device."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + sample) % 2**63)
+def random_numbers(seed: int, sample: int) -> Randoms:
+    """The random numbers of one sample: the same whatever else is generated, on whatever device."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + sample) % 2**63)
+    while True:
+        yield from torch.rand(64, generator=generator, dtype=torch.float64).tolist()  # as fast as a single one
 
 
 class Text:
@@ -101,25 +104,25 @@ class Text:
         return other
 
 
-def next_logits(decoder: Decoder, texts: dict[int, Text]) -> dict[int, Float[Tensor, " V"]]:
-    """Let the decoder read what is new in the text of each slot: the logits that follow it, by slot.
+def next_logits(decoder: Decoder, texts: dict[int, Text]) -> tuple[list[int], Float[Tensor, "B V"]]:
+    """Let the decoder read what is new in the text of each slot: the slots, and the logits that follow in each.
 
     Raises:
         NotFiniteError: the model's numbers are not finite.
     """
-    logits = {slot: decoder.prefill(slot, text.view) for slot, text in texts.items() if text.begins}
-    going_on = [slot for slot in sorted(texts) if slot not in logits]
+    begun = [slot for slot in texts if texts[slot].begins]
+    logits = [decoder.prefill(slot, texts[slot].view)[None] for slot in begun]
+    going_on = sorted(texts.keys() - begun)
     if going_on:
-        logits_BV = decoder.step(going_on, [texts[slot].view[-1] for slot in going_on])
-        logits |= zip(going_on, logits_BV.unbind(), strict=True)
-    return logits
+        logits.append(decoder.step(going_on, [texts[slot].view[-1] for slot in going_on]))
+    return begun + going_on, torch.cat(logits) if begun else logits[0]
 
 
 def generate(
     model: GPT2,
     prompt: Sequence[int],
     choose: Choice,
-    generator: torch.Generator,
+    randoms: Randoms,
     max_new_tokens: int,
     end_of_text: int,
 ) -> Iterator[int]:
@@ -128,21 +131,22 @@ def generate(
     Raises:
         TaleError: the model's numbers are not finite.
     """
-    return tell(TorchDecoder(model, slots=1), prompt, choose, generator, max_new_tokens, end_of_text)
+    return tell(TorchDecoder(model, slots=1), prompt, choose, randoms, max_new_tokens, end_of_text)
 
 
 def tell(
     decoder: Decoder,
     prompt: Sequence[int],
     choose: Choice,
-    generator: torch.Generator,
+    randoms: Randoms,
     max_new_tokens: int,
     end_of_text: int,
 ) -> Iterator[int]:
     """`generate`, by any decoder, in its first slot."""
     text = Text(prompt, decoder.context_length)
     for _ in range(max_new_tokens):
-        token = choose(next_logits(decoder, {0: text})[0], text.tokens, generator)
+        _, logits_BV = next_logits(decoder, {0: text})
+        token = choose(logits_BV[0], text.tokens, randoms)
         if token == end_of_text:
             return
         yield token

@@ -4,7 +4,7 @@ Letters of shapes: V vocabulary.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,8 @@ from tinytale.errors import UsageError
 
 Sampler = Callable[[Float[Tensor, " V"]], Float[Tensor, " V"]]
 """From logits to logits."""
-
+Randoms = Iterator[float]
+"""Random numbers from 0 to 1, without 1: each draw takes one."""
 
 Penalty = Callable[[Float[Tensor, " V"], Sequence[int]], Float[Tensor, " V"]]
 """From logits, and the tokens of the text so far, to logits."""
@@ -93,16 +94,16 @@ def compose(*samplers: Sampler) -> Sampler:
     return composed
 
 
-def draw(logits_V: Float[Tensor, " V"], generator: torch.Generator) -> int:
+def draw(logits_V: Float[Tensor, " V"], randoms: Randoms) -> int:
     """One token, each with the probability that the softmax of its logit gives it.
 
-    It is the first token up to which the probabilities add up to more than a random number from 0 to 1.
+    It is the first token up to which the probabilities add up to more than a random number.
     """
     up_to_V = logits_V.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
-    number = up_to_V[-1] * torch.rand((), generator=generator, dtype=torch.float64)
+    number = up_to_V[-1] * next(randoms)
     return int(torch.searchsorted(up_to_V, number, right=True))
 
 
-def most_likely(logits_V: Float[Tensor, " V"], generator: torch.Generator | None = None) -> int:
+def most_likely(logits_V: Float[Tensor, " V"], randoms: Randoms | None = None) -> int:
     """The token with the highest logit: greedy decoding."""
     return int(logits_V.numpy(force=True).argmax())  # a third of the time of torch's own

@@ -2,7 +2,7 @@
 
 from tinytale.data.tokenizer import Tokenizer
 from tinytale.generation.choosing import decoder_for
-from tinytale.generation.decoding import Decoding, sample_seed
+from tinytale.generation.decoding import Decoding, random_numbers
 from tinytale.generation.stories import tell_stories
 from tinytale.model.gpt2 import GPT2
 
@@ -21,6 +21,6 @@ def short_stories(model: GPT2, tokenizer: Tokenizer) -> list[tuple[str, str]]:
         TaleError: the model's numbers are not finite.
     """
     decoder = decoder_for(model, len(BEGINNINGS), "float32")
-    generators = [sample_seed(SEED, number) for number in range(len(BEGINNINGS))]
-    stories = tell_stories(decoder, tokenizer, BEGINNINGS, DECODING.choice(), generators, NEW_TOKENS)
+    randoms = [random_numbers(SEED, number) for number in range(len(BEGINNINGS))]
+    stories = tell_stories(decoder, tokenizer, BEGINNINGS, DECODING.choice(), randoms, NEW_TOKENS)
     return [(story.prompt, story.text) for story in stories]

@@ -3,19 +3,19 @@
 Letters of shapes: V vocabulary.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tinytale.data.tokenizer import Tokenizer
+from tinytale.generation.choosing import log_sum_exp
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Choice, tell
 from tinytale.generation.many import generate_many
+from tinytale.generation.sampling import Randoms
 from tinytale.generation.stopping import StoryText
 
 
@@ -46,43 +46,63 @@ class Story:
 
 
 class Writer:
-    """Writes one story down while it is told: a choice that keeps what another choice takes.
+    """Writes one story down while it is told, token by token, and ends it where a stop string is complete.
 
-    `alternatives` of the likeliest tokens are kept at each place; None: no log-probabilities at all.
+    `alternatives` of the likeliest tokens are kept at each place; None: no records at all, only tokens. The text is for
+    whoever wants it to make from the tokens: that takes longer than to keep them.
     """
 
-    def __init__(self, choose: Choice, tokenizer: Tokenizer, stop: Sequence[str] = (), alternatives: int | None = 0):
-        self.choose, self.alternatives, self.end_of_text = choose, alternatives, tokenizer.end_of_text
-        self.text = StoryText(tokenizer, stop)
-        self.pieces: list[str] = []
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = (), alternatives: int | None = 0):
+        self.tokenizer, self.stop, self.alternatives = tokenizer, stop, alternatives
+        self.tokens: list[int] = []
+        """All that was chosen: also the end of text, or the token that completed a stop string."""
         self.records: list[TokenRecord] = []
+        """Of each of the tokens, or of one more while it is being kept."""
+        self._until = StoryText(tokenizer, stop) if stop else None
 
-    def __call__(self, logits_V: Float[Tensor, " V"], tokens: Sequence[int], generator: torch.Generator) -> int:
-        """The token that is chosen; the end of text once a stop string is complete."""
-        token = self.choose(logits_V, tokens, generator)
-        self.records.append(record(logits_V, token, self.alternatives))
-        self.pieces.append(self.text.feed(token))
-        return self.end_of_text if self.text.stopped else token
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string is complete."""
+        return self._until is not None and self._until.stopped
+
+    @property
+    def ended(self) -> Literal["end of text", "stop string", "limit"]:
+        """Why nothing comes after the last token, if nothing does."""
+        if self.stopped:
+            return "stop string"
+        return "end of text" if self.tokens[-1:] == [self.tokenizer.end_of_text] else "limit"
+
+    def keep(self, logits_V: Float[Tensor, " V"], token: int) -> int:
+        """Keep a token with what the model held of it; see `add`."""
+        if self.alternatives is not None:
+            self.records.append(record(logits_V, token, self.alternatives))
+        return self.add(token)
+
+    def add(self, token: int) -> int:
+        """Keep a token; it, or the end of text once a stop string is complete."""
+        self.tokens.append(token)
+        if self._until is None:
+            return token
+        self._until.feed(token)
+        return self.tokenizer.end_of_text if self._until.stopped else token
 
     def story(self, prompt: str) -> Story:
         """The finished story."""
-        text = "".join(self.pieces) + self.text.finish()
-        ended = "end of text" if self.records and self.records[-1].token == self.end_of_text else "limit"
-        return Story(prompt, text, self.records, "stop string" if self.text.stopped else ended)
+        text = StoryText(self.tokenizer, self.stop)
+        pieces = [text.feed(token) for token in self.tokens]
+        return Story(prompt, "".join(pieces) + text.finish(), self.records, self.ended)
 
 
-def record(logits_V: Float[Tensor, " V"], token: int, alternatives: int | None = 0) -> TokenRecord:
-    """A token with its log-probability, and those of the likeliest `alternatives`.
-
-    None leaves the log-probability out (NaN): to compute it takes longer than a greedy choice.
-    """
-    if alternatives is None:
-        return TokenRecord(token, math.nan)
-    logits_V = logits_V.double()
-    normaliser = logits_V.logsumexp(dim=-1)
-    best = logits_V.topk(min(alternatives, len(logits_V)))
-    others = zip(best.indices.tolist(), (best.values - normaliser).tolist(), strict=True)
-    return TokenRecord(token, (logits_V[token] - normaliser).item(), tuple(others))
+def record(logits_V: Float[Tensor, " V"], token: int, alternatives: int = 0) -> TokenRecord:
+    """A token with its log-probability, and those of the likeliest `alternatives`."""
+    normaliser, others = log_sum_exp(logits_V), ()
+    if alternatives:
+        best = logits_V.topk(min(alternatives, len(logits_V)))
+        others = (
+            (token, logit - normaliser)
+            for token, logit in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        )
+    return TokenRecord(token, logits_V[token].item() - normaliser, tuple(others))
 
 
 def opened(tokenizer: Tokenizer, prompt: str) -> list[int]:
@@ -99,7 +119,7 @@ def tell_stories(
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     choose: Choice | Sequence[Choice],
-    generators: Sequence[torch.Generator],
+    randoms: Sequence[Randoms],
     max_new_tokens: int,
     stop: Sequence[str] = (),
     alternatives: int = 0,
@@ -111,10 +131,9 @@ def tell_stories(
         UsageError: a prompt holds a lone surrogate, or a stop string is empty.
         TaleError: the model's numbers are not finite.
     """
-    choices = [choose] * len(prompts) if callable(choose) else choose
-    writers = [Writer(choice, tokenizer, stop, alternatives) for choice in choices]
-    texts = [opened(tokenizer, prompt) for prompt in prompts]
-    generate_many(decoder, texts, writers, generators, max_new_tokens, tokenizer.end_of_text, advance)
+    writers = [Writer(tokenizer, stop, alternatives) for _ in prompts]
+    texts, keep = [opened(tokenizer, prompt) for prompt in prompts], [writer.keep for writer in writers]
+    generate_many(decoder, texts, choose, randoms, max_new_tokens, tokenizer.end_of_text, advance, keep)
     return [writer.story(prompt) for writer, prompt in zip(writers, prompts, strict=True)]
 
 
@@ -123,7 +142,7 @@ def stream_story(
     tokenizer: Tokenizer,
     prompt: str,
     choose: Choice,
-    generator: torch.Generator,
+    randoms: Randoms,
     max_new_tokens: int,
     stop: Sequence[str] = (),
 ) -> Iterator[str]:
@@ -134,7 +153,7 @@ def stream_story(
         TaleError: the model's numbers are not finite.
     """
     tokens = opened(tokenizer, prompt)
-    told = tell(decoder, tokens, choose, generator, max_new_tokens, tokenizer.end_of_text)
+    told = tell(decoder, tokens, choose, randoms, max_new_tokens, tokenizer.end_of_text)
     return _pieces(StoryText(tokenizer, stop), told)
 
 

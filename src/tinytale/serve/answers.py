@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinytale.data.tokenizer import Tokenizer
+from tinytale.generation.stopping import StoryText
 from tinytale.generation.stories import TokenRecord
 from tinytale.inspection.page_data import token_text
 from tinytale.serve.scheduler import Job
@@ -18,33 +19,31 @@ class Telling:
 
     job: Job
     index: int
-    sent: str = ""
-    records_sent: int = 0
+    taken: int = 0
+    """Tokens that pieces were made of."""
     over: bool = False
     """Whether its last piece, or its error, has been taken."""
+
+    def __post_init__(self) -> None:
+        self._text = StoryText(self.job.writer.tokenizer, self.job.writer.stop)
 
     def news(self) -> tuple[str, list[TokenRecord]]:
         """Text and tokens that have come since the last look."""
         self.over = ended = self.job.done and not self.job.error
-        writer, whole = self.job.writer, "".join(self.job.writer.pieces)
-        if ended:
-            whole += writer.text.finish()
-        text, self.sent = whole[len(self.sent) :], whole
-        records = writer.records[self.records_sent :]
-        self.records_sent = len(writer.records)
-        if records and records[-1].token == writer.end_of_text:
-            records = records[:-1]
-        return text, records
+        writer, begin = self.job.writer, self.taken
+        tokens = writer.tokens[begin:]  # at once: the decoding thread adds more
+        self.taken += len(tokens)
+        text = "".join(map(self._text.feed, tokens)) + (self._text.finish() if ended else "")
+        if tokens[-1:] == [writer.tokenizer.end_of_text]:
+            tokens.pop()
+        return text, writer.records[begin : begin + len(tokens)]
 
     @property
     def finish_reason(self) -> str | None:
         """Why it ended; None before its last piece."""
-        writer = self.job.writer
         if not self.over:
             return None
-        if writer.text.stopped or writer.records[-1].token == writer.end_of_text:
-            return "stop"
-        return "length"
+        return "length" if self.job.writer.ended == "limit" else "stop"
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,11 @@ class Answer:
 
     def piece(self, telling: Telling, tellings: list[Telling]) -> dict[str, Any] | None:
         """What has come of a choice, one of these, since its last piece; None if nothing has."""
-        first = not telling.records_sent
+        begin = telling.taken
         text, records = telling.news()
-        if not text and not records and telling.finish_reason is None:
+        if telling.taken == begin and not text and telling.finish_reason is None:
             return None
-        delta = {"role": "assistant", "content": text} if first else {"content": text}
+        delta = {"role": "assistant", "content": text} if not begin else {"content": text}
         content = {"delta": delta} if self.chat else {"text": text}
         usage = {"usage": self.usage(tellings)} if self.request.usage_in_every_piece else {}
         return {**self._frame(self._piece_kind), "choices": [self._choice(telling, content, records)], **usage}
@@ -89,7 +88,7 @@ class Answer:
 
     def usage(self, tellings: list[Telling]) -> dict[str, int]:
         """Tokens read and told; the opening end of text is one of those read."""
-        told = sum(len(telling.job.writer.records) for telling in tellings)
+        told = sum(len(telling.job.writer.tokens) for telling in tellings)
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": told,

@@ -1,6 +1,6 @@
 """Many stories at once, from one decoder: whoever comes joins the batch at the next token, and leaves it when done.
 
-Letters of shapes: V vocabulary.
+Letters of shapes: B texts, V vocabulary.
 """
 
 import threading
@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
-
 from tinytale.errors import TaleError
+from tinytale.generation.choosing import are_native, choose_together
 from tinytale.generation.decoder import Decoder
-from tinytale.generation.decoding import Text, next_logits
+from tinytale.generation.decoding import Choice, Text, next_logits
+from tinytale.generation.sampling import Randoms
 from tinytale.generation.stories import Writer
 from tinytale.serve.failure import tell_of_failure
 
@@ -40,9 +40,10 @@ class Job:
 
     prompt: list[int]
     """Its tokens, the opening end of text among them."""
+    choose: Choice
+    randoms: Randoms
     writer: Writer
-    """Chooses, and keeps what was told."""
-    generator: torch.Generator
+    """Keeps what was told."""
     max_new_tokens: int
     on_change: Callable[[], None] = lambda: None
     """Called by the decoding thread: after the first token, from time to time (`PIECE_SECONDS`), and at the end."""
@@ -139,7 +140,7 @@ class Scheduler:
         next_piece = 0.0
         while self._take_in(texts, free):
             try:
-                logits = next_logits(self.decoder, texts)
+                slots, logits_BV = next_logits(self.decoder, texts)
             except Exception as error:  # whatever it is, the stories end with it and the next ones are served
                 tell_of_failure(error)
                 self.counters.failed += len(texts)
@@ -150,11 +151,15 @@ class Scheduler:
                 next_piece = time.monotonic() + min(
                     MOST_PIECE_SECONDS, max(LEAST_PIECE_SECONDS, PIECE_SECONDS * len(texts))
                 )
-            news: list[Job] = []
-            for slot, logits_V in logits.items():
-                job, text = self._telling[slot], texts[slot]
+            jobs, news = [self._telling[slot] for slot in slots], []
+            choices, tokens = [job.choose for job in jobs], None
+            if are_native(choices):
+                tokens = choose_together(logits_BV, choices, [job.randoms for job in jobs])
+            for row, (slot, job) in enumerate(zip(slots, jobs, strict=True)):
+                text, writer = texts[slot], job.writer
                 try:
-                    token = job.writer(logits_V, text.tokens, job.generator)
+                    token = tokens[row] if tokens else job.choose(logits_BV[row], text.tokens, job.randoms)
+                    token = writer.add(token) if writer.alternatives is None else writer.keep(logits_BV[row], token)
                 except Exception as error:
                     tell_of_failure(error)
                     self.counters.failed += 1
@@ -162,10 +167,10 @@ class Scheduler:
                     continue
                 text.append(token)
                 self.counters.tokens += 1
-                if token == self.end_of_text or len(job.writer.records) == job.max_new_tokens:
+                if token == self.end_of_text or len(writer.tokens) == job.max_new_tokens:
                     self.counters.stories += 1
                     self._let_go(slot, texts, free)
-                elif piece or len(job.writer.records) == 1:
+                elif piece or len(writer.tokens) == 1:
                     news.append(job)
             for job in news:  # together, right before the decoder lets go of the interpreter
                 job.on_change()

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from tinytale.errors import TaleError
 from tinytale.generation.choosing import choice_for
-from tinytale.generation.decoding import Decoding, sample_seed
+from tinytale.generation.decoding import Decoding, random_numbers
 from tinytale.generation.stories import Writer
 from tinytale.serve.answers import Answer, Telling
 from tinytale.serve.asking import RequestError, Served, tokens_of
@@ -46,12 +46,14 @@ def jobs_of(asked: CompletionRequest | ChatRequest, model: Served, tokens: list[
         top_p=asked.top_p,
         min_p=asked.min_p,
     )
+    choice = choice_for(decoding)
     seed = secrets.randbits(62) if asked.seed is None else asked.seed
     return [
         Job(
             prompt=tokens,
-            writer=Writer(choice_for(decoding), model.tokenizer, asked.stops, asked.alternatives),
-            generator=sample_seed(seed, index),
+            choose=choice,
+            randoms=random_numbers(seed, index),
+            writer=Writer(model.tokenizer, asked.stops, asked.alternatives),
             max_new_tokens=wanted,
         )
         for index in range(asked.n)

@@ -1,5 +1,5 @@
-// One token drawn from the softmax of its logits, after temperature, top-k, top-p and min-p: what the samplers of
-// generation/sampling.py say, in that order, in one call and without sorting the vocabulary.
+// The next token of each text: the most likely one, or one drawn from the softmax of its logits after temperature, top-k,
+// top-p and min-p, which is what the samplers of generation/sampling.py say, in that order, without sorting the vocabulary.
 //
 // With z = (logit - highest logit) / temperature the weight of a token is w = exp(z), or 0 once a sampler has dropped it. The
 // token is the first one up to which the weights add up to more than `random` times all of them, 0 <= random < 1.
@@ -13,12 +13,26 @@ namespace {
 
 constexpr float LEAST = -87.f;  // exp of what is below is no normal float: it counts as 0
 constexpr int BUCKETS = 1024, BUCKETS_A_UNIT = 11;
+constexpr long TOGETHER = 64;  // weights that are added up before anyone looks at the sum
 
-// Without branches, so that the compiler computes many at a time.
-void weigh(const float* logits, long count, float temperature, float* z, float* w) {
+// How a text's tokens are chosen.
+struct Settings {
+    int64_t greedy;
+    float temperature;
+    int64_t top_k;            // 0 leaves it out
+    double top_p, least_z;    // 1 and minus infinity (log min_p) leave them out
+};
+
+float highest_of(const float* logits, long count) {
     float highest = logits[0];
 #pragma omp simd reduction(max : highest)
     for (long i = 0; i < count; i++) highest = highest > logits[i] ? highest : logits[i];
+    return highest;
+}
+
+// Without branches, so that the compiler computes many at a time.
+void weigh(const float* logits, long count, float temperature, float* z, float* w) {
+    const float highest = highest_of(logits, count);
 #pragma omp simd
     for (long i = 0; i < count; i++) z[i] = (logits[i] - highest) / temperature;
 #pragma omp simd
@@ -38,8 +52,11 @@ static_assert(static_cast<int>(LEAST * -BUCKETS_A_UNIT) < BUCKETS, "every z has 
 
 class Draw {
 public:
-    Draw(const float* logits, long count, float temperature) : count_(count), z_(count), w_(count) {
-        weigh(logits, count, temperature, z_.data(), w_.data());
+    explicit Draw(long count) : count_(count), z_(count), w_(count), sums_((count + TOGETHER - 1) / TOGETHER) {}
+
+    void begin(const float* logits, float temperature) {
+        weigh(logits, count_, temperature, z_.data(), w_.data());
+        bucket_.clear();
     }
 
     // Keep the k most likely, and what ties with the last of them.
@@ -82,17 +99,31 @@ public:
             if (z_[i] < z) w_[i] = 0;
     }
 
-    long token(double random) const {
-        double all = 0, up_to = 0;
-#pragma omp simd reduction(+ : all)
-        for (long i = 0; i < count_; i++) all += w_[i];
-        long last = 0;
-        for (long i = 0; i < count_; i++) {
-            if (w_[i] == 0) continue;
-            up_to += w_[last = i];
-            if (up_to > random * all) return i;
+    long token(double random) {
+        double all = 0;
+        for (size_t some = 0; some < sums_.size(); some++) {
+            double sum = 0;
+            const float* w = w_.data() + some * TOGETHER;
+            const long count = std::min(TOGETHER, count_ - static_cast<long>(some) * TOGETHER);
+#pragma omp simd reduction(+ : sum)
+            for (long i = 0; i < count; i++) sum += w[i];
+            all += sums_[some] = sum;
         }
-        return last;  // only by rounding
+        double before = 0;
+        for (size_t some = 0; some < sums_.size(); some++) {
+            if (before + sums_[some] <= random * all) {
+                before += sums_[some];
+                continue;
+            }
+            const long end = std::min(count_, static_cast<long>(some + 1) * TOGETHER);
+            for (long i = some * TOGETHER; i < end; i++) {
+                before += w_[i];
+                if (w_[i] != 0 && before > random * all) return i;
+            }
+        }
+        long last = count_ - 1;  // only by rounding
+        while (last > 0 && w_[last] == 0) last--;
+        return last;
     }
 
 private:
@@ -111,6 +142,7 @@ private:
 
     const long count_;
     std::vector<float> z_, w_;
+    std::vector<double> sums_;
     std::vector<int32_t> bucket_;  // once a sampler needs them
 };
 
@@ -118,12 +150,30 @@ private:
 
 extern "C" {
 
-// A top_k of 0, a top_p of 1 and a `least_z` of minus infinity (log min_p) leave a sampler out.
-long tinytale_draw(const float* logits, long count, float temperature, long top_k, double top_p, double least_z, double random) {
-    Draw draw(logits, count, temperature);
-    if (top_k > 0) draw.keep_most_likely(top_k);
-    if (top_p < 1) draw.keep_share(top_p);
-    if (least_z > LEAST) draw.drop_below(least_z);
-    return draw.token(random);
+// log sum_i exp(logits[i]).
+double tinytale_log_sum_exp(const float* logits, long count) {
+    const float highest = highest_of(logits, count);
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (long i = 0; i < count; i++) sum += exponential(logits[i] - highest);
+    return highest + std::log(sum);
+}
+
+// The token of each of some rows of logits, by its settings and its random number.
+void tinytale_choose(const float* logits, long rows, long count, const Settings* const* settings, const double* randoms,
+                     int64_t* tokens) {
+    Draw draw(count);
+    for (long row = 0; row < rows; row++, logits += count) {
+        const Settings& chosen = *settings[row];
+        if (chosen.greedy) {
+            tokens[row] = std::find(logits, logits + count, highest_of(logits, count)) - logits;
+            continue;
+        }
+        draw.begin(logits, chosen.temperature);
+        if (chosen.top_k > 0) draw.keep_most_likely(chosen.top_k);
+        if (chosen.top_p < 1) draw.keep_share(chosen.top_p);
+        if (chosen.least_z > LEAST) draw.drop_below(chosen.least_z);
+        tokens[row] = draw.token(randoms[row]);
+    }
 }
 }
