@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tinytale.bench.conditions import Conditions
 from tinytale.bench.exports import random_model
-from tinytale.bench.people import Server, newcomers, seconds_a_token, tell_all
+from tinytale.bench.people import Person, Server, newcomers, seconds_a_token, tell_all
 from tinytale.bench.serving import serving_result, serving_table, time_serving
 from tinytale.bench.serving_worker import DECODER, SERVER, ServingRequest, contest
 from tinytale.bench.sizes import Size
@@ -109,11 +109,11 @@ def faulty():
 
 def test_a_client_says_what_went_wrong(faulty: Callable[[int, str], Server]):
     with pytest.raises(TaleError, match="the server answers 429: too many"):
-        faulty(429, "too many").tell("", {})
+        Person(faulty(429, "too many")).tell("", {})
     with pytest.raises(TaleError, match="has ended before its story"):
-        faulty(200, 'data: {"choices": [{"text": "a"}]}\n\n').tell("", {})
+        Person(faulty(200, 'data: {"choices": [{"text": "a"}]}\n\n')).tell("", {})
     with pytest.raises(TaleError, match="breaks off"):
-        Server("127.0.0.1", 1, "x").tell("", {})
+        Person(Server("127.0.0.1", 1, "x")).tell("", {})
 
 
 def test_a_client_reads_what_comes(faulty: Callable[[int, str], Server]):
@@ -130,7 +130,7 @@ def test_time_counts_until_the_first_person_has_heard_all(faulty: Callable[[int,
     server = faulty(200, "")
     told, all_told = threading.Semaphore(0), threading.Event()
 
-    def tell(self: Server, prompt: str, settings: dict) -> None:
+    def tell(self: Person, prompt: str, settings: dict) -> None:
         if prompt == "long":
             assert all_told.wait(30)
         told.release()
@@ -141,7 +141,7 @@ def test_time_counts_until_the_first_person_has_heard_all(faulty: Callable[[int,
         time.sleep(2)
         all_told.set()
 
-    monkeypatch.setattr(Server, "tell", tell)
+    monkeypatch.setattr(Person, "tell", tell)
     threading.Thread(target=watch).start()
     began = time.perf_counter()
     seconds = seconds_a_token(server, [[("short", {}), ("short", {})], [("long", {})]])

@@ -104,6 +104,11 @@ def test_logits_become_log_probabilities_either_way(native: bool, monkeypatch: p
     assert torch.allclose(logs_V, LOGITS_BV[0].double().log_softmax(-1), atol=1e-6, rtol=0)
 
 
-def test_a_setting_out_of_its_range_is_refused_either_way():
-    with pytest.raises(UsageError, match="top-p is 2"):
-        choice_for(Decoding(top_p=2.0))
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize(("name", "value"), [("top_p", 2.0), ("min_p", 0.0), ("top_k", 0), ("temperature", 0.0)])
+def test_a_setting_out_of_its_range_is_refused_either_way(native: bool, name: str, value, monkeypatch):
+    if native and compiler() is None:
+        pytest.skip("needs a C++ compiler")
+    monkeypatch.setattr(choosing.native_choice, "available", lambda: native)
+    with pytest.raises(UsageError, match=f"is {value}; expected"):
+        choice_for(Decoding(**{name: value}))

@@ -17,7 +17,7 @@ import httpx2
 import psutil
 import pytest
 
-from tinytale.bench.people import Server
+from tinytale.bench.people import Person, Server
 
 SLOW = (
     "import time, tinytale.serve.scheduler as s; real = s.next_logits\n"
@@ -78,7 +78,8 @@ def post(url: str, body: dict | bytes, path: str = "/v1/completions") -> tuple[i
 def streamed(url: str, body: dict) -> str:
     host, _, port = urlsplit(url).netloc.partition(":")
     settings = {name: value for name, value in body.items() if name not in ("model", "prompt")}
-    return Server(host, int(port), body["model"]).tell(body.get("prompt", ""), settings).text
+    with Person(Server(host, int(port), body["model"])) as asking:
+        return asking.tell(body.get("prompt", ""), settings).text
 
 
 def test_clients_that_leave_take_nothing_with_them(

@@ -28,6 +28,10 @@ BEGINNINGS = (
 """How stories begin; more than these people begin again with the first."""
 
 
+EVENT = b"data: {"
+"""What a server-sent event with content begins with."""
+
+
 @dataclass(frozen=True)
 class Heard:
     """One story, as a client got it."""
@@ -35,7 +39,7 @@ class Heard:
     text: str
     tokens: int
     first_seconds: float
-    """From before the connection to the first piece."""
+    """From before the request, and the connection if it is the first, to the first piece."""
 
 
 @dataclass(frozen=True)
@@ -62,43 +66,58 @@ class Server:
             raise TaleError("the server's metrics do not say how many tokens it has told")
         return sum(map(int, told))
 
+
+class Person:
+    """One who asks for stories one after another, over one connection: so do browsers and OpenAI's client."""
+
+    def __init__(self, server: Server):
+        self.server = server
+        self._connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
+
+    def __enter__(self) -> "Person":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
     def tell(self, prompt: str, settings: dict[str, Any], at_first: Callable[[], object] = lambda: None) -> Heard:
-        """Ask for one story, streamed, in a connection of its own.
+        """Ask for one story, streamed.
 
         Raises:
             TaleError: the server refuses, or breaks off.
         """
-        asked = {"model": self.model, "prompt": prompt, **settings}
+        asked = {"model": self.server.model, "prompt": prompt, **settings}
         asked |= {"stream": True, "stream_options": {"include_usage": True}}
-        begun, first, pieces, usage = time.perf_counter(), None, [], None
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
+        begun, first, heard = time.perf_counter(), None, b""
         try:
-            connection.request("POST", "/v1/completions", json.dumps(asked), {"Content-Type": "application/json"})
-            answer = connection.getresponse()
+            self._connection.request("POST", "/v1/completions", json.dumps(asked), {"Content-Type": "application/json"})
+            answer = self._connection.getresponse()
             if answer.status != 200:
                 raise TaleError(f"the server answers {answer.status}: {answer.read(200).decode('utf-8', 'replace')}")
-            for line in answer:
-                if not line.startswith(b"data: {"):
-                    continue
-                if first is None:
+            while more := answer.read1():
+                heard += more
+                if first is None and EVENT in heard:
                     first = time.perf_counter() - begun
                     at_first()
-                piece = json.loads(line[6:])
-                usage = piece.get("usage", usage)
-                pieces += [choice["text"] for choice in piece.get("choices", ())]
         except (OSError, http.client.HTTPException) as error:
             raise TaleError(f"the server breaks off: {str(error) or type(error).__name__}") from error
-        finally:
-            connection.close()
+        events = [json.loads(line.removeprefix(b"data: ")) for line in heard.splitlines() if line.startswith(EVENT)]
+        usage = next((event["usage"] for event in reversed(events) if event.get("usage")), None)
         if first is None or usage is None:
             raise TaleError("the server's stream has ended before its story")
-        return Heard("".join(pieces), usage["completion_tokens"], first)
+        text = "".join(choice["text"] for event in events for choice in event.get("choices", ()))
+        return Heard(text, usage["completion_tokens"], first)
 
 
 def tell_all(server: Server, people: Sequence[Sequence[tuple[str, dict[str, Any]]]]) -> list[list[Heard]]:
     """Each of these people asks for some stories (prompt and settings), one after another; all at the same time."""
+
+    def person(stories: Sequence[tuple[str, dict[str, Any]]]) -> list[Heard]:
+        with Person(server) as asking:
+            return [asking.tell(*story) for story in stories]
+
     with ThreadPoolExecutor(len(people)) as threads:
-        return list(threads.map(lambda stories: [server.tell(*story) for story in stories], people))
+        return list(threads.map(person, people))
 
 
 def seconds_a_token(server: Server, people: Sequence[Sequence[tuple[str, dict[str, Any]]]]) -> float:
@@ -109,8 +128,9 @@ def seconds_a_token(server: Server, people: Sequence[Sequence[tuple[str, dict[st
     before, began, end = server.tokens_told(), time.perf_counter(), []
 
     def person(stories: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        for story in stories:
-            server.tell(*story)
+        with Person(server) as asking:
+            for story in stories:
+                asking.tell(*story)
         with mine:
             if not end:
                 end.extend((server.tokens_told(), time.perf_counter()))
@@ -131,15 +151,17 @@ def newcomers(
 
     def person(stories: Sequence[tuple[str, dict[str, Any]]]) -> None:
         (prompt, settings), *others = stories
-        server.tell(prompt, settings, began.wait)
-        for story in others:
-            server.tell(*story)
+        with Person(server) as asking:
+            asking.tell(prompt, settings, began.wait)
+            for story in others:
+                asking.tell(*story)
 
     with ThreadPoolExecutor(len(people)) as threads:
         told = [threads.submit(person, stories) for stories in people]
         began.wait(60)
         while True:
-            waits.append(server.tell(*newcomer).first_seconds)
+            with Person(server) as asking:
+                waits.append(asking.tell(*newcomer).first_seconds)
             if any(story.done() for story in told):
                 break
             time.sleep(0.05)

@@ -129,15 +129,15 @@ class Tokenizer:
 
 
 class StreamDecoder:
-    """Decodes token after token; a character whose bytes are not all there yet is held back."""
+    """Decodes some tokens after others; a character whose bytes are not all there yet is held back."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._token_bytes = tokenizer.token_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def feed(self, token: int) -> str:
-        """The text that `token` completes; empty for special tokens."""
-        return self._decoder.decode(self._token_bytes(int(token)))
+    def feed(self, *tokens: int) -> str:
+        """The text that these tokens complete; special tokens add nothing."""
+        return self._decoder.decode(b"".join(map(self._token_bytes, tokens)))
 
     def finish(self) -> str:
         """What is still held back: nothing, or U+FFFD for a character that never became whole."""

@@ -4,7 +4,7 @@ Letters of shapes: B texts, V vocabulary.
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal, TypeGuard
 
 from jaxtyping import Float
@@ -64,9 +64,12 @@ def choice_for(decoding: Decoding) -> Choice:
     Raises:
         UsageError: a setting out of its range.
     """
-    checked = decoding.choice()
-    if not native_choice.available():
-        return checked
+    return _native_choice(decoding) if native_choice.available() else decoding.choice()
+
+
+@lru_cache(maxsize=64)  # a server is asked for the same few again and again
+def _native_choice(decoding: Decoding) -> Choice:
+    decoding.choice()  # checks the settings
     native = NativeChoice(decoding)
     if decoding.repetition_penalty == 1:
         return native

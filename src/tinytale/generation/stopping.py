@@ -25,9 +25,9 @@ class StoryText:
         self._decoder = StreamDecoder(tokenizer)
         self._held = ""
 
-    def feed(self, token: int) -> str:
+    def feed(self, *tokens: int) -> str:
         """The text that is certain now."""
-        return self._take(self._decoder.feed(token))
+        return self._take(self._decoder.feed(*tokens))
 
     def finish(self) -> str:
         """What is still held back, when no more tokens come."""

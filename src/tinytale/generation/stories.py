@@ -89,8 +89,7 @@ class Writer:
     def story(self, prompt: str) -> Story:
         """The finished story."""
         text = StoryText(self.tokenizer, self.stop)
-        pieces = [text.feed(token) for token in self.tokens]
-        return Story(prompt, "".join(pieces) + text.finish(), self.records, self.ended)
+        return Story(prompt, text.feed(*self.tokens) + text.finish(), self.records, self.ended)
 
 
 def record(logits_V: Float[Tensor, " V"], token: int, alternatives: int = 0) -> TokenRecord:

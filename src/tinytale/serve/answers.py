@@ -33,7 +33,7 @@ class Telling:
         writer, begin = self.job.writer, self.taken
         tokens = writer.tokens[begin:]  # at once: the decoding thread adds more
         self.taken += len(tokens)
-        text = "".join(map(self._text.feed, tokens)) + (self._text.finish() if ended else "")
+        text = self._text.feed(*tokens) + (self._text.finish() if ended else "")
         if tokens[-1:] == [writer.tokenizer.end_of_text]:
             tokens.pop()
         return text, writer.records[begin : begin + len(tokens)]
