@@ -30,8 +30,8 @@ def generate_many(
     """For each prompt the tokens that `generate` gives with the same choice and random numbers, in the prompts' order.
 
     Every text stops by itself and slides by itself; its slot then goes to the next prompt that waits. One choice serves
-    all texts, or each has its own. `advance` hears of each text that has ended. With `keep`, one
-    for each text, its tokens are kept, and may be ended, while they come.
+    all texts, or each has its own. `advance` hears of each text that has ended. `keep`, if there is one for each text,
+    is given each token of it, and may end it.
 
     Raises:
         TaleError: the model's numbers are not finite.

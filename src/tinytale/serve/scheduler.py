@@ -141,6 +141,9 @@ class Scheduler:
         while self._take_in(texts, free):
             try:
                 slots, logits_BV = next_logits(self.decoder, texts)
+                jobs, tokens = [self._telling[slot] for slot in slots], None
+                if are_native(choices := [job.choose for job in jobs]):
+                    tokens = choose_together(logits_BV, choices, [job.randoms for job in jobs])
             except Exception as error:  # whatever it is, the stories end with it and the next ones are served
                 tell_of_failure(error)
                 self.counters.failed += len(texts)
@@ -151,10 +154,7 @@ class Scheduler:
                 next_piece = time.monotonic() + min(
                     MOST_PIECE_SECONDS, max(LEAST_PIECE_SECONDS, PIECE_SECONDS * len(texts))
                 )
-            jobs, news = [self._telling[slot] for slot in slots], []
-            choices, tokens = [job.choose for job in jobs], None
-            if are_native(choices):
-                tokens = choose_together(logits_BV, choices, [job.randoms for job in jobs])
+            news: list[Job] = []
             for row, (slot, job) in enumerate(zip(slots, jobs, strict=True)):
                 text, writer = texts[slot], job.writer
                 try:
