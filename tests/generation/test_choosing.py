@@ -89,6 +89,15 @@ def test_a_greedy_text_takes_no_random_number():
     assert choose_all(LOGITS_BV[:1], [choice_for(Decoding(greedy=True))], [[]], [iter(())]) == [LOGITS_BV[0].argmax()]
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_the_settings_of_drawing_do_not_count_for_a_greedy_text(native: bool, monkeypatch: pytest.MonkeyPatch):
+    if native and compiler() is None:
+        pytest.skip("needs a C++ compiler")
+    monkeypatch.setattr(choosing.native_choice, "available", lambda: native)
+    choose = choice_for(Decoding(greedy=True, temperature=0.0, top_k=0, top_p=2.0, min_p=0.0))
+    assert choose(LOGITS_BV[0], [], iter(())) == LOGITS_BV[0].argmax()
+
+
 def test_where_there_is_no_native_choice_the_samplers_choose(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(choosing.native_choice, "available", lambda: False)
     choose = choice_for(Decoding(top_k=1))

@@ -147,6 +147,11 @@ def test_every_setting_has_bounds(server, model: Path, settings: dict):
     assert answer.status_code == 400 and answer.json()["error"]["type"] == "invalid_request_error"
 
 
+def test_what_shapes_a_draw_does_not_count_where_nothing_is_drawn(server, model: Path):
+    body = {"model": str(model), "temperature": 0, "min_p": 0, "max_tokens": 2}
+    assert httpx2.post(f"{server.url}/v1/completions", json=body).status_code == 200
+
+
 def test_many_turns_are_together_no_longer_than_a_prompt(server, model: Path):
     turn = {"role": "user", "content": "x" * (LONGEST_PROMPT // 2)}
     answer = httpx2.post(f"{server.url}/v1/chat/completions", json={"model": str(model), "messages": [turn] * 3})

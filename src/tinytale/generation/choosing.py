@@ -48,10 +48,9 @@ class NativeChoice:
     """A decoding by native code: the choice of `decoding.choice()`, up to rounding, and of many texts in one call."""
 
     def __init__(self, decoding: Decoding):
-        self.settings = native_choice.Settings(
-            decoding.greedy, decoding.temperature, decoding.top_k, decoding.top_p, decoding.min_p
-        )
         self.draws = not decoding.greedy
+        drawing = (decoding.temperature, decoding.top_k, decoding.top_p, decoding.min_p)
+        self.settings = native_choice.Settings(False, *drawing) if self.draws else native_choice.Settings(greedy=True)
 
     def __call__(self, logits_V: Float[Tensor, " V"], tokens: Sequence[int], randoms: Randoms) -> int:
         """Choose for one text."""
