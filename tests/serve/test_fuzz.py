@@ -72,7 +72,7 @@ def test_whatever_schemathesis_makes_is_answered_well(server, client, model: Pat
         if answer.status_code >= 400:
             assert set(answer.json()["error"]) == {"message", "type", "param", "code"} and len(answer.content) < 1000
 
-    each = count(12, 560)
+    each = count(12, 760)
     for operation in operations:
         for mode in GenerationMode.NEGATIVE, GenerationMode.POSITIVE:
             run = given(case=operation.as_strategy(generation_mode=mode))(check)
