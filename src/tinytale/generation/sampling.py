@@ -16,7 +16,6 @@ Sampler = Callable[[Float[Tensor, " V"]], Float[Tensor, " V"]]
 """From logits to logits."""
 Randoms = Iterator[float]
 """Random numbers from 0 to 1, without 1: each draw takes one."""
-
 Penalty = Callable[[Float[Tensor, " V"], Sequence[int]], Float[Tensor, " V"]]
 """From logits, and the tokens of the text so far, to logits."""
 
