@@ -104,6 +104,13 @@ class DataConfig:
     """Tokens in a training sequence. Default: the model's context length."""
     order: Literal["fresh", "fixed"] = "fresh"
     """Each epoch cuts and orders its windows anew; or every epoch is the first one over again."""
+    windows: Literal["stream", "stories"] = "stream"
+    """stream: cut the train split at equal distances. stories: shuffle the stories in each epoch and let each window
+    begin with one; a story that a window cuts begins the next, and one longer than a window goes on in further ones."""
+    input_noise: float = 0.0
+    """Share of the input tokens that are replaced by random ones; the tokens to predict stay."""
+    input_noise_until: float = 0.85
+    """Share of the steps after which no input is replaced any more."""
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, self, "batch_size", "a whole number of at least 1")
@@ -116,6 +123,9 @@ class DataConfig:
         )
         _require(self.sequence_length is None or self.sequence_length >= 1, self, "sequence_length", "at least 1 token")
         _require(self.order in ("fresh", "fixed"), self, "order", "'fresh' or 'fixed'")
+        _require(self.windows in ("stream", "stories"), self, "windows", "'stream' or 'stories'")
+        _require(0 <= self.input_noise < 1, self, "input_noise", "a share of at least 0 and below 1")
+        _require(0 < self.input_noise_until <= 1, self, "input_noise_until", "a share above 0 and at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +159,16 @@ class OptimiserConfig:
     """Added to AdamW's denominator."""
     weight_decay: float = 0.1
     """AdamW's decoupled decay of matrices and embeddings; gains and biases are never decayed."""
+    decay_epochs: float | None = None
+    """Weight decay as a time: the epochs over which the weights forget. The decay is then 1 / (peak rate x these epochs
+    x steps an epoch), for each rate its own, in place of weight_decay and matrix_weight_decay."""
     clip_norm: float = 1.0
     """Largest norm of the whole gradient; 0 turns clipping off."""
     average_decay: float = 0.0
     """Decay rate of a moving average of the weights, which is then what is evaluated and published; 0 keeps none."""
+    average_epochs: float | None = None
+    """The length of that average in epochs, in place of average_decay, which is then 1 - 1 / (these epochs x steps an
+    epoch)."""
 
     def __post_init__(self) -> None:
         _require(self.algorithm in ("adamw", "muon"), self, "algorithm", "'adamw' or 'muon'")
@@ -173,6 +189,15 @@ class OptimiserConfig:
         _require(self.matrix_weight_decay >= 0, self, "matrix_weight_decay", "a number of at least 0")
         _require(self.clip_norm >= 0, self, "clip_norm", "a number of at least 0")
         _require(0 <= self.average_decay < 1, self, "average_decay", "a number of at least 0 and below 1")
+        for name in ("decay_epochs", "average_epochs"):
+            epochs = getattr(self, name)
+            _require(epochs is None or 0 < epochs < math.inf, self, name, "a number above 0")
+        _require(
+            self.average_epochs is None or not self.average_decay,
+            self,
+            "average_decay",
+            "0, since average_epochs is given too",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinytale.data.batches import Batches, epoch_plan
+from tinytale.data.batches import Batches, StoryBatches, epoch_plan, story_plan
 from tinytale.data.shards import Manifest, Shard, SplitShards
 from tinytale.errors import TaleError, UsageError
 
@@ -120,6 +121,97 @@ def test_too_little_text_is_refused_and_the_least_is_enough(numbered):
         Batches(*numbered(31), 16, 4, 0)
     batches = Batches(*numbered(31), 15, 4, 0)
     assert batches.windows == 1 and batches.batch_at(5)[1].max() <= 30
+
+
+@pytest.fixture
+def stories(tmp_path: Path):
+    """A train split of stories of the given lengths, in shards of `size`.
+
+    Each is the end of text 0 and its tokens, which are numbered from 1 on throughout."""
+
+    def make(lengths: list[int], size: int = 29) -> tuple[Manifest, Path]:
+        tokens, number = [], 0
+        for length in lengths:
+            tokens += [0, *range(number + 1, number + length)]
+            number += length - 1
+        stream = np.array([*tokens, 0], dtype="<u2")
+        shards = []
+        for index, start in enumerate(range(0, len(stream), size)):
+            (tmp_path / f"train-{index:05d}.bin").write_bytes(stream[start : start + size].tobytes())
+            shards.append(Shard(f"train-{index:05d}.bin", len(stream[start : start + size]), 1, 1, "0" * 64))
+        empty = SplitShards(())
+        splits = {"train": SplitShards(tuple(shards)), "dev": empty, "test": empty}
+        common = {"tokenizer_sha256": "0" * 64, "duplicates_of_test": 0, "settings": {}, "sources": []}
+        return Manifest(vocab_size=60_000, end_of_text=0, splits=splits, **common), tmp_path
+
+    return make
+
+
+story_lengths = st.lists(st.integers(2, 40), min_size=1, max_size=30).filter(lambda lengths: sum(lengths) >= 24)
+
+
+@given(story_lengths, st.integers(2, 12), st.integers(0, 3))
+@same_place
+def test_story_windows_lose_no_token_and_begin_with_stories_unless_one_is_too_long(stories, lengths, T, seed):
+    batches = StoryBatches(*stories(lengths), T, 1, seed)
+    starts = np.cumsum([1, *(length - 1 for length in lengths)])  # the number of each story's first token
+    for epoch in range(2):
+        count = len(batches._story_plan(epoch).windows_n)
+        first = sum(len(batches._story_plan(earlier).windows_n) for earlier in range(epoch))
+        rows = [batches.batch_at(first + index) for index in range(count)]
+        targets = np.concatenate([targets_BT[0] for _, targets_BT in rows])
+        assert set(targets.tolist()) == set(range(sum(length - 1 for length in lengths) + 1))
+        ends = {int(targets_BT[0, -1]) for _, targets_BT in rows}
+        for inputs_BT, targets_BT in rows:
+            assert np.array_equal(inputs_BT[0, 1:], targets_BT[0, :-1])
+            opening = int(inputs_BT[0, 0])
+            if opening:
+                story = int(np.searchsorted(starts, opening, side="right")) - 1
+                assert lengths[story] > T and opening in ends
+
+
+@given(story_lengths, st.integers(2, 12), st.integers(0, 200))
+@same_place
+def test_a_story_is_whole_and_followed_by_the_next_of_the_order(stories, lengths, T, step):
+    batches = StoryBatches(*stories(lengths), T, 1, 5)
+    inputs_BT, targets_BT = batches.batch_at(step)
+    text = [int(inputs_BT[0, 0]), *targets_BT[0].tolist()]
+    firsts = np.cumsum([1, *(length - 1 for length in lengths)])
+    for before, after in pairwise(text):
+        if before == 0:
+            assert after in firsts[:-1]
+        elif after == 0:
+            assert before + 1 in firsts
+        else:
+            assert after == before + 1
+
+
+def test_the_story_that_a_window_cuts_begins_the_next_one():
+    plan = story_plan(seed=0, epoch=0, lengths_S=np.array([5, 5, 5]), context_length=7)
+    assert sorted(plan.windows_n.tolist()) == [0, 5, 10]
+    plan = story_plan(seed=0, epoch=0, lengths_S=np.array([5, 5, 5]), context_length=10)
+    assert sorted(plan.windows_n.tolist()) == [0, 10]
+    plan = story_plan(seed=0, epoch=0, lengths_S=np.array([20]), context_length=8)
+    assert sorted(plan.windows_n.tolist()) == [0, 8, 16]
+
+
+def test_story_windows_depend_on_nothing_but_their_step_and_are_fresh_in_each_epoch(stories):
+    data = stories([9, 4, 17, 6, 3, 12, 8])
+    for step in (40, 3, 17, 0):
+        again = StoryBatches(*data, 10, 2, 1)
+        assert np.array_equal(again.batch_at(step)[0], StoryBatches(*data, 10, 2, 1).batch_at(step)[0])
+    orders = [story_plan(1, epoch, np.full(40, 7), 10).order_S for epoch in range(2)]
+    assert not np.array_equal(*orders)
+    fixed = StoryBatches(*data, 10, 1, 1, fixed=True)
+    assert np.array_equal(fixed.batch_at(0)[0], fixed.batch_at(fixed.windows)[0])
+
+
+def test_the_draws_of_stories_never_change():
+    plan = story_plan(seed=1, epoch=2, lengths_S=np.array([3, 9, 4, 4, 7, 2]), context_length=6)
+    assert (plan.order_S.tolist(), plan.windows_n.tolist()) == ORDER_AND_WINDOWS
+
+
+ORDER_AND_WINDOWS = ([5, 3, 2, 1, 0, 4], [0, 16, 22, 10, 6, 28])
 
 
 @pytest.mark.parametrize(("T", "B", "seed"), [(0, 1, 0), (1, 0, 0), (1, 1, -1)])

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from tinytale.config import ModelConfig, OptimiserConfig
+from tinytale.errors import UsageError
 from tinytale.model.gpt2 import GPT2
 from tinytale.training.optim import Optimiser
 
@@ -129,3 +130,34 @@ def test_the_state_without_its_average_is_refused():
     averaging = Optimiser(model, OptimiserConfig(average_decay=0.9))
     with pytest.raises(ValueError, match="average is missing"):
         averaging.load_state(optimiser.state())
+
+
+@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
+def test_a_decay_in_epochs_forgets_every_weight_in_the_same_time(algorithm):
+    config = OptimiserConfig(
+        algorithm=algorithm,
+        learning_rate=1e-3,
+        embedding_learning_rate=1e-2,
+        matrix_learning_rate=2e-2,
+        decay_epochs=0.5,
+        weight_decay=7.0,
+        matrix_weight_decay=7.0,
+    )
+    optimiser = Optimiser(GPT2(CONFIG), config, steps_per_epoch=200)
+    groups = [group for part in optimiser.parts for group in part.param_groups]
+    times = {1 / (group["lr"] * group["weight_decay"]) for group in groups if group["weight_decay"]}
+    assert sorted(times) == pytest.approx([100.0] * len(times))
+    assert {group["lr"] for group in groups if not group["weight_decay"]} == {1e-3}  # gains and biases
+
+
+def test_weights_that_would_forget_at_once_are_refused():
+    config = OptimiserConfig(decay_epochs=0.35)
+    with pytest.raises(UsageError, match=r"0\.35, which is 1\.05 steps .* at least 3\.3,"):
+        Optimiser(GPT2(CONFIG), config, steps_per_epoch=3)
+
+
+def test_an_average_in_epochs_is_one_in_steps():
+    optimiser = Optimiser(GPT2(CONFIG), OptimiserConfig(average_epochs=0.5), steps_per_epoch=1000)
+    assert optimiser.average_decay == pytest.approx(0.998)
+    with pytest.raises(UsageError, match="since average_epochs is given too"):
+        OptimiserConfig(average_epochs=0.5, average_decay=0.9)

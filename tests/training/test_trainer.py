@@ -23,6 +23,9 @@ COURSES = {
     "bfloat16": {"run": {"precision": "bfloat16"}},
     "average": {"optimiser": {"average_decay": 0.5}},
     "fixed order": {"data": {"order": "fixed"}},
+    "story windows": {"data": {"windows": "stories"}},
+    "input noise": {"data": {"input_noise": 0.5, "input_noise_until": 0.6}},
+    "times in epochs": {"optimiser": {"decay_epochs": 100.0, "average_epochs": 0.5}},
     "textbook": {"run": {"kernels": "textbook"}},
     "post-norm sinusoids": {"model": {"norm": "post", "positions": "sinusoidal"}},
 }
@@ -59,6 +62,13 @@ def test_two_halves_are_the_whole_to_the_bit(course: str, trainer, tmp_path: Pat
     assert RunFolder(tmp_path / "halves").pointer("latest") == 3
     train(trainer(tmp_path / "halves", **changes))
     assert outcome(tmp_path / "whole", 8) == outcome(tmp_path / "halves", 8)
+
+
+@pytest.mark.parametrize("course", ["story windows", "input noise", "times in epochs"])
+def test_what_a_course_asks_for_is_done(course: str, trainer, tmp_path: Path):
+    train(trainer(tmp_path / "plain"))
+    train(trainer(tmp_path / "other", **COURSES[course]))
+    assert outcome(tmp_path / "plain", 8) != outcome(tmp_path / "other", 8)
 
 
 def test_three_stops_over_three_epochs_change_nothing(trainer, tmp_path: Path):

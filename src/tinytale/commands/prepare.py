@@ -23,6 +23,7 @@ def prepare(
     stories: int | None = None,
     errors: Literal["strict", "replace"] = "strict",
     field: str = "text",
+    rename: float = 0.0,
     processes: int | None = None,
     json: bool = False,
 ) -> None:
@@ -50,6 +51,9 @@ def prepare(
         What to do with bytes that are not UTF-8: refuse the file, or replace them.
     field
         Where a .jsonl line or a .parquet file has the story.
+    rename
+        In this share of the train stories (0.3, say), replace names throughout by rare or invented ones, so that the
+        model learns to repeat names that it does not know. For languages that keep capital letters for names.
     processes
         Processes that encode; all cores by default. The result is the same.
     json
@@ -69,6 +73,7 @@ def prepare(
                 stories=stories,
                 errors=errors,
                 field=field,
+                rename=rename,
                 processes=processes,
                 progress=lambda doing, done, total: bar.update(task, description=doing, completed=done, total=total),
                 say=lambda line: console.print(line),

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from tinytale.data.encoding import Task, encode_tasks, tasks_of
 from tinytale.data.formats import Errors
 from tinytale.data.ledger import LEDGER_FILE, Ledger
+from tinytale.data.names import Renamer, find_names
 from tinytale.data.shards import MANIFEST_FILE, Manifest, Shard, SplitShards, shard_name
 from tinytale.data.splits import SPLITS, Carved, Split, carve, check_fractions, sample
 from tinytale.data.stories import Source, open_source, stories_of
@@ -52,6 +53,7 @@ def prepare(
     errors: Errors = "strict",
     field: str = "text",
     processes: int | None = None,
+    rename: float = 0.0,
     progress: Progress = silent,
     say: Callable[[str], None] = silent,
 ) -> Manifest:
@@ -60,6 +62,8 @@ def prepare(
     `stories` takes only the first so many of the train files. `test` names a source of test stories; without it, and
     without test files in the source, they are carved from the train stories, as the dev split always is. With
     `tokenizer`, `vocab_size` does not count; without either, there are 8,192 tokens, or as many as the text allows.
+    In the share `rename` of the train stories names become rare ones (`names.py`); the tokenizer, and the dev and test
+    stories, are made from the text as it is.
 
     Raises:
         UsageError: the request cannot be carried out, or `out` holds something else.
@@ -68,6 +72,8 @@ def prepare(
     check_fractions(dev_fraction, test_fraction)
     if stories is not None and stories < 1:
         raise UsageError(f"the number of stories must be at least 1, not {stories}")
+    if not 0 <= rename <= 1:
+        raise UsageError(f"the share of stories with other names must be from 0 to 1, not {rename}")
     if processes is not None and processes < 1:
         raise UsageError(f"the number of processes must be at least 1, not {processes}")
     if tokenizer is None and vocab_size is not None and vocab_size < SMALLEST:
@@ -89,6 +95,7 @@ def prepare(
         "test_fraction": test_fraction,
         "errors": errors,
         "field": field,
+        **({"rename": rename} if rename else {}),
     }
     given = load_tokenizer(tokenizer) if tokenizer is not None else None
     request = {
@@ -100,7 +107,7 @@ def prepare(
         manifest = _finished(out, request)
         say(f"{out} is prepared already; every file in it is as it was written")
     else:
-        job = _Job(opened, out, request, given, progress)
+        job = _Job(opened, out, request, given, progress, say)
         manifest = job.run(processes or available_cores())
     _sweep(out, manifest)
     return manifest
@@ -109,7 +116,16 @@ def prepare(
 class _Job:
     """One request at work in its folder."""
 
-    def __init__(self, source: Source, out: Path, request: dict[str, Any], given: Tokenizer | None, progress: Progress):
+    def __init__(
+        self,
+        source: Source,
+        out: Path,
+        request: dict[str, Any],
+        given: Tokenizer | None,
+        progress: Progress,
+        say: Callable[[str], None],
+    ):
+        self.say = say
         self.source = source
         self.out = out
         self.request = request
@@ -123,6 +139,7 @@ class _Job:
     def run(self, processes: int) -> Manifest:
         """Make the tokenizer, the shards and the manifest."""
         tokenizer = self.make_tokenizer()
+        self.renamer = self.make_renamer()
         with closing(encode_tasks(self.unfinished_tasks(), self.out / TOKENIZER_FILE, processes)) as encoded:
             for task, tokens in encoded:
                 self.write_shard(task, tokens, tokenizer.dtype.itemsize)
@@ -154,13 +171,32 @@ class _Job:
 
     def train(self) -> Tokenizer:
         """A tokenizer trained on a bounded sample of the train stories."""
+        chosen = self.sampled()
+        self.progress("tokenizer", 0, None)
+        asked: int | None = self.settings["vocab_size"]
+        return train_tokenizer(chosen, asked or VOCAB_SIZE, or_fewer=asked is None)
+
+    def make_renamer(self) -> Renamer | None:
+        """Who replaces names in the train stories, if that was asked for; names are learned from a bounded sample."""
+        share: float = self.settings.get("rename", 0.0)
+        if not share:
+            return None
+        chosen = self.sampled()
+        self.progress("looking for names", 0, None)
+        renamer = Renamer(find_names(chosen), share)
+        self.say(
+            f"In {share:.0%} of the train stories names become rare ones; {len(renamer.names):,} words are names:"
+            f" {', '.join(sorted(renamer.names)[:12])} ..."
+        )
+        return renamer
+
+    def sampled(self) -> list[str]:
+        """A bounded sample of the train stories, which stands for all."""
         carved = self.watched("choosing", self.carved())
         chosen = sample(((story, digest) for split, story, digest in carved if split == "train"), SAMPLE_BYTES)
         if not chosen:
             raise TaleError(f"{self.source.asked} holds no stories to train on")
-        self.progress("tokenizer", 0, None)
-        asked: int | None = self.settings["vocab_size"]
-        return train_tokenizer(chosen, asked or VOCAB_SIZE, or_fewer=asked is None)
+        return chosen
 
     def carved(self) -> Iterator[Carved]:
         """Every story with where it goes."""
@@ -191,10 +227,12 @@ class _Job:
                 yield task
 
     def counted(self, carved: Iterable[Carved]) -> Iterator[tuple[Split, str, bytes]]:
-        """Leave out the duplicates of test stories, and count them."""
+        """Leave out the duplicates of test stories, and count them; replace names in train, if that was asked for."""
         for split, story, digest in carved:
             if split == "removed":
                 self.removed += 1
+            elif split == "train" and self.renamer:
+                yield split, self.renamer.rename(story, digest), digest
             else:
                 yield split, story, digest
 
@@ -240,7 +278,11 @@ def _finished(out: Path, request: dict[str, Any]) -> Manifest:
         TaleError: a file of it is damaged.
     """
     manifest = Manifest.load(out)
-    asked = request["settings"] | {"sources": request["sources"], "tokenizer content": request["tokenizer"]}
+    asked = (
+        {"rename": None}
+        | request["settings"]
+        | {"sources": request["sources"], "tokenizer content": request["tokenizer"]}
+    )
     made = manifest.settings | {"sources": manifest.sources}
     made["tokenizer content"] = manifest.tokenizer_sha256 if request["tokenizer"] else None
     if differing := [name for name in asked if asked[name] != made.get(name)]:

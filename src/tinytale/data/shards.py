@@ -20,6 +20,8 @@ from tinytale.files import read_json, sha256_of, write_json
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
+BLOCK = 2**20
+"""Tokens read at once."""
 
 
 def shard_name(split: str, index: int) -> str:
@@ -212,6 +214,17 @@ class Tokens:
             result[len(result) - (stop - start) :][: end - start] = self._read(self.paths[shard], end - start, offset)
             start, shard = end, shard + 1
         return result
+
+    def ends_of_text(self, end_of_text: int) -> Int64[np.ndarray, " N"]:
+        """The positions of the ends of text in order: where the stories begin, and where the last one ends.
+
+        Raises:
+            TaleError: a shard can no longer be read.
+        """
+        ends = [np.zeros(0, np.int64)]
+        for start in range(0, len(self), BLOCK):
+            ends.append(start + np.flatnonzero(self[start : start + BLOCK] == end_of_text))
+        return np.concatenate(ends)
 
     def _read(self, path: Path, count: int, offset: int) -> np.ndarray:
         try:

@@ -6,12 +6,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from tinytale.data.shards import Manifest
+from tinytale.data.shards import BLOCK, Manifest
 from tinytale.data.splits import SPLITS, Split
 from tinytale.data.tokenizer import TOKENIZER_FILE, Tokenizer, read_tokenizer
-
-BLOCK = 2**20
-"""Tokens read at once."""
 
 
 class StoredStories:
@@ -23,11 +20,7 @@ class StoredStories:
     def __init__(self, folder: Path, manifest: Manifest, split: Split, tokenizer: Tokenizer):
         self._tokens = manifest.tokens(folder, split)
         self._bytes = [tokenizer.token_bytes(index) for index in range(tokenizer.vocab_size)]
-        ends = [np.zeros(0, np.int64)]
-        for start in range(0, len(self._tokens), BLOCK):
-            block = self._tokens[start : start + BLOCK]
-            ends.append(start + np.flatnonzero(block == tokenizer.end_of_text))
-        self._ends = np.concatenate(ends)
+        self._ends = self._tokens.ends_of_text(tokenizer.end_of_text)
 
     def __len__(self) -> int:
         """Number of stories."""

@@ -18,7 +18,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tinytale.data.batches import Batches
+from tinytale.data.noise import RowSource
 from tinytale.errors import TaleError, UsageError
 
 
@@ -117,7 +117,7 @@ def joined() -> Iterator[Ranks]:
 class Share:
     """The part of every batch that one rank learns from."""
 
-    batches: Batches
+    batches: RowSource
     rows: slice
 
     def batch_at(self, step: int) -> tuple[Int64[np.ndarray, "B T"], Int64[np.ndarray, "B T"]]:

@@ -66,13 +66,15 @@ class StepRecord:
     """Learning rate as a fraction of its peak."""
 
 
-def initial_state(config: TrainConfig, max_steps: int, ranks: Ranks = ALONE, begun: bool = False) -> TrainState:
+def initial_state(
+    config: TrainConfig, max_steps: int, ranks: Ranks = ALONE, begun: bool = False, steps_per_epoch: int = 1
+) -> TrainState:
     """A fresh model, with its first weights, on its device; the same in all ranks.
 
     Where a checkpoint is to fill it (`begun`), the weights are those of the seed, whatever the run began with.
 
     Raises:
-        UsageError: the device is not there.
+        UsageError: the device is not there; or see `decay_of`.
     """
     device = ranks.device(pick_device(config.run.device))
     compiled = config.run.compile
@@ -83,7 +85,7 @@ def initial_state(config: TrainConfig, max_steps: int, ranks: Ranks = ALONE, beg
         config=config,
         max_steps=max_steps,
         model=model,
-        optimiser=Optimiser(model, config.optimiser),
+        optimiser=Optimiser(model, config.optimiser, steps_per_epoch),
         device=device,
         precision=pick_precision(config.run.precision, device),
         loss=compiled_or_eager(summed_loss) if compiled else summed_loss,

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from tinytale.config import TrainConfig
-from tinytale.data.batches import Batches
+from tinytale.data.batches import Batches, StoryBatches
+from tinytale.data.noise import NoisyBatches
 from tinytale.data.shards import Manifest
 from tinytale.errors import UsageError
 from tinytale.training.distributed import ALONE, Ranks, Share
@@ -36,15 +37,20 @@ def gather(
     """
     data, run = config.data, config.run
     rows = ranks.rows(data.batch_size)
-    batches = Batches(manifest, dataset, config.sequence_length, data.batch_size, run.seed, data.order == "fixed")
+    kind = StoryBatches if data.windows == "stories" else Batches
+    batches = kind(manifest, dataset, config.sequence_length, data.batch_size, run.seed, data.order == "fixed")
     dev = manifest.tokens(dataset, "dev")
     if not len(dev):
         raise UsageError(
             f"the dev split of {dataset} is empty, so no weights can be called the best; prepare more stories"
         )
     steps = run.max_steps or max(1, math.ceil(run.epochs * batches.steps_per_epoch))
+    state = initial_state(config, steps, ranks, begun, batches.steps_per_epoch)
+    source = batches
+    if data.input_noise:
+        source = NoisyBatches(batches, manifest, data.input_noise, int(data.input_noise_until * steps), run.seed)
     return Material(
-        state=initial_state(config, steps, ranks, begun),
-        batches=Share(batches, rows) if ranks.size > 1 else batches,
+        state=state,
+        batches=Share(source, rows) if ranks.size > 1 else source,
         dev_tokens_N=dev[: run.evaluate_tokens + 1 if run.evaluate_tokens else len(dev)],
     )

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tinytale.config import OptimiserConfig
+from tinytale.errors import UsageError
 from tinytale.model.gpt2 import GPT2
 from tinytale.training.muon import Muon
 
@@ -17,15 +19,55 @@ AVERAGE = "average"
 """What the moving average of a weight is called among the optimiser's state."""
 
 
-def adamw_groups(parameters: dict[str, nn.Parameter], config: OptimiserConfig) -> list[dict]:
+SHORTEST_DECAY = 10
+"""Steps: weights that forget faster learn nothing."""
+
+
+def decay_of(rate: float, fixed: float, config: OptimiserConfig, steps_per_epoch: int) -> float:
+    r"""The decoupled weight decay of weights that have a peak rate: `fixed`, or what `decay_epochs` makes of the rate.
+
+    With rate $\eta$ and decay $\lambda$ the weights are a moving average of their updates over $1/(\eta\lambda)$ steps.
+    That time, in epochs $\tau$, fits texts and models of many sizes (Wang & Aitchison, 2025, arXiv 2405.13698), so
+    $\lambda = 1/(\eta \tau S)$ with $S$ steps an epoch.
+
+    Raises:
+        UsageError: the time is shorter than `SHORTEST_DECAY` steps.
+    """
+    if config.decay_epochs is None:
+        return fixed
+    steps = config.decay_epochs * steps_per_epoch
+    if steps < SHORTEST_DECAY:
+        raise UsageError(
+            f"OptimiserConfig.decay_epochs is {config.decay_epochs}, which is {steps:.3g} steps of this dataset, and"
+            f" weights that forget in fewer than {SHORTEST_DECAY} steps learn nothing; raise it to at least"
+            f" {SHORTEST_DECAY / steps_per_epoch:.2g}, or make the batches smaller"
+        )
+    return 1 / (rate * steps)
+
+
+def average_decay_of(config: OptimiserConfig, steps_per_epoch: int) -> float:
+    r"""The decay rate of the weights' moving average: as given, or $1 - 1/(\tau S)$, and at least 0."""
+    if config.average_epochs is None:
+        return config.average_decay
+    return max(0.0, 1 - 1 / (config.average_epochs * steps_per_epoch))
+
+
+def adamw_groups(
+    parameters: dict[str, nn.Parameter], config: OptimiserConfig, steps_per_epoch: int = 1
+) -> list[dict[str, Any]]:
     """Matrices and embeddings decay; gains and biases, which have one dimension, do not. Embeddings have their rate."""
     embeddings = {name: p for name, p in parameters.items() if name.startswith(("embedding.", "positions."))}
     matrices = [p for name, p in parameters.items() if p.dim() >= 2 and name not in embeddings]
     vectors = [p for p in parameters.values() if p.dim() < 2]
-    rate, decay = config.learning_rate, config.weight_decay
+    rate = config.learning_rate
+    embedding_rate = config.embedding_learning_rate or rate
+
+    def decay(rate: float) -> float:
+        return decay_of(rate, config.weight_decay, config, steps_per_epoch)
+
     groups = [
-        {"params": list(embeddings.values()), "lr": config.embedding_learning_rate or rate, "weight_decay": decay},
-        {"params": matrices, "lr": rate, "weight_decay": decay},
+        {"params": list(embeddings.values()), "lr": embedding_rate, "weight_decay": decay(embedding_rate)},
+        {"params": matrices, "lr": rate, "weight_decay": decay(rate)},
         {"params": vectors, "lr": rate, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
@@ -37,9 +79,13 @@ class Optimiser:
     One object whatever the algorithm: set the rate, step, and give or take the state as a flat dictionary of tensors.
 
     With `average_decay` it also keeps a moving average of the weights from the first step on (Polyak & Juditsky, 1992).
+    Times that the config gives in epochs become steps by `steps_per_epoch`.
+
+    Raises:
+        UsageError: see `decay_of`.
     """
 
-    def __init__(self, model: GPT2, config: OptimiserConfig):
+    def __init__(self, model: GPT2, config: OptimiserConfig, steps_per_epoch: int = 1):
         rest = dict(model.named_parameters())
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in rest.items()}
         self.parts: list[torch.optim.Optimizer] = []
@@ -49,18 +95,18 @@ class Optimiser:
             packed = [p for name, p in matrices.items() if "qkv" in name]
             single = [p for name, p in matrices.items() if "qkv" not in name]
             groups = [{"params": packed, "parts": 3}, {"params": single, "parts": 1}]
-            self.parts.append(
-                Muon(groups, config.matrix_learning_rate, config.matrix_momentum, config.matrix_weight_decay)
-            )
+            rate = config.matrix_learning_rate
+            decay = decay_of(rate, config.matrix_weight_decay, config, steps_per_epoch)
+            self.parts.append(Muon(groups, rate, config.matrix_momentum, decay))
         self.parts.append(
             torch.optim.AdamW(
-                adamw_groups(rest, config),
+                adamw_groups(rest, config, steps_per_epoch),
                 betas=config.betas,
                 eps=config.epsilon,
                 fused=True,
             )
         )
-        self.average_decay = config.average_decay
+        self.average_decay = average_decay_of(config, steps_per_epoch)
         self.average: dict[str, Tensor] = {}
         self.peaks = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
