@@ -106,17 +106,11 @@ def test_a_name_is_said_as_a_whole_word_written_as_it_is(text: str, said: bool):
     assert says(text, "Wanda") == said
 
 
-def test_a_model_that_says_one_name_only_is_seen(follows, tokenizer):
+def test_a_model_that_says_one_name_only_is_seen(follows, recites, tokenizer):
     """It answers every opening with the same sentence, so it has the name of one hero out of two."""
-    answer = tokenizer.encode(" Bobo sat.")
     openings = [Opening("Bobo", "Bobo ran."), Opening("Kiki", "Kiki ran."), Opening("Kiki", "Kiki hid.")]
-    begun = {len(tokenizer.encode(opening.text)) + 1 for opening in openings}
-    assert len(begun) == 1
-
-    def rule(text: list[int]) -> set[int]:
-        place = len(text) - min(begun)
-        return {answer[place] if place < len(answer) else tokenizer.end_of_text}
-
+    stories = [[*tokenizer.encode(opening.text), *tokenizer.encode(" Bobo sat.")] for opening in openings]
+    rule = recites(stories, tokenizer.end_of_text)
     figures, told = names_said_again(follows(rule), tokenizer, 3, {"rare": openings}, NameSettings())
     assert figures["version"] == told["version"] == 3
     assert figures["rare"]["said_again"]["value"] == pytest.approx(1 / 3)
