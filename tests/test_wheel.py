@@ -27,7 +27,7 @@ def test_the_wheel_carries_the_code_and_the_small_weights_where_there_are_any(
     wheel = build.build_wheel(str(tmp_path / "dist"))
     names = zipfile.ZipFile(tmp_path / "dist" / wheel).namelist()
     assert "tinytale/__init__.py" in names and "tinytale/model/gpt2.py" in names
-    assert "tinytale/evaluation/prompts.toml" in names
+    assert {f"tinytale/evaluation/{name}.toml" for name in ("prompts", "rare_names", "right_words")} <= set(names)
     expected = ["tinytale/weights/small/model/config.json"] if shipped else []
     assert [name for name in names if "weights" in name] == expected
 

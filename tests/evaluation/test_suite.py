@@ -106,6 +106,9 @@ def test_everything_told_is_kept_with_its_settings_and_shown_beside_real_stories
     ways = figures["quality"]["prompts"]["ways"]
     assert ways["sampled"]["completions"] == 2 * ways["greedy"]["completions"] == 2 * len(completions["prompts"])
     assert set(ways["beam"]["relevance"]) == set(MEASURES)
+    names, words = figures["quality"]["names"], figures["quality"]["right_words"]
+    assert names["rare"]["openings"] == names["common"]["openings"] == len(told["names"]["rare"]) >= 120
+    assert words["sentences"] == len(told["right_words"]["sentences"]) >= 60
 
     for table in (quality_table({"split": "dev", **figures}), prompts_table(figures)):
         Console(width=200).print(table)
@@ -137,5 +140,6 @@ def test_where_train_is_not_english_the_prompts_are_left_out(tmp_path: Path, fol
     figures, told = full_suite(follows(lambda text: {65}), tokenizer, data, "test", SETTINGS, ASKED)
     quality = figures["quality"]
     assert quality["unit"] == "character" and quality["prompts"] is told["completions"] is None
+    assert quality["names"] is told["names"] is quality["right_words"] is told["right_words"] is None
     assert quality["openings"]["real"]["english_pronouns_kept"] == {"own": None, "shuffled": None}
     assert quality["stories"]["repetition"]["real"]["rep_1"]["value"] > 0

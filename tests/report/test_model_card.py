@@ -112,6 +112,17 @@ def test_measures_of_the_stories_stand_beside_real_ones(run: RunFolder):
     assert "| stories that end by themselves | 37.5% (25.0%–75.0%) | 50.0% (25.0%–75.0%) |" in lines
     assert "| names of the prompt that come again | 50.0% (25.0%–75.0%) | 50.0% (25.0%–75.0%) |" in lines
     assert "Of 200 stories that the model told by itself (temperature 0.8, seed 3)" in "\n".join(lines)
+    assert not any("rare name" in line for line in lines)
+
+    figure = {"value": 0.375, "interval_95": [0.25, 0.75]}
+    names = {"settings": {"max_new_tokens": 80, "temperature": 0.8, "seed": 0}}
+    names |= {naming: {"openings": 120, "names": 40, "said_again": figure} for naming in ("rare", "common")}
+    words = {"probability": figure, "by_kind": {"fact": figure}, "likeliest": figure}
+    quality |= {"names": names, "right_words": words}
+    path.write_text(json.dumps(results))
+    lines = model_card(run, "tiny", Notes()).splitlines()
+    assert "| openings whose hero's rare name is said again | 37.5% (25.0%–75.0%) |" in lines
+    assert "|   fact | 0.375 (0.250–0.750) |" in lines
 
 
 def marks(path: Path, *stories: str, weights: str = "ab") -> Marks:

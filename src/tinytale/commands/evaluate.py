@@ -29,7 +29,8 @@ def evaluate(
     Two views: each story from its start (what a reader meets), and contiguous windows (the field's usual validation
     loss). The full suite also lets the model tell 200 stories and go on with others, and measures their endings,
     repetition, diversity, relevance, spelling, and how much of them is in the train split; beside it, the same of real
-    stories. Results go into the run's `evaluation` folder, what was told into its `samples.json`; of shipped weights,
+    stories. In English it also asks how often a hero's rare name is said again, and how likely the one right word is.
+    Results go into the run's `evaluation` folder, what was told into its `samples.json`; of shipped weights,
     only where --out says.
 
     Parameters
@@ -116,12 +117,17 @@ def evaluate(
 
 def _show_suite(result: dict[str, Any]) -> None:
     from tinytale.evaluation.memorisation import memorisation_table
-    from tinytale.evaluation.suite_tables import profile_table, prompts_table, quality_table
+    from tinytale.evaluation.suite_tables import profile_table, prompts_table, quality_table, sense_table
 
     tables = [profile_table(result), quality_table(result)]
-    tables += [prompts_table(result)] if result["quality"]["prompts"] else []
+    english = result["quality"]["prompts"] is not None
+    tables += [prompts_table(result), sense_table(result)] if english else []
     for table in (*tables, memorisation_table(result["memorisation"])):
         console.print("", table, sep="\n")
+    if not english:
+        console.print(
+            "", "Our prompts, rare names and right words are left out: they are English, and train is not.", sep="\n"
+        )
 
 
 def _data_of(run: RunFolder, is_run: bool, typed: str) -> str:

@@ -22,6 +22,7 @@ from tinytale.evaluation.prompts import read_prompts, speaks_their_language
 from tinytale.evaluation.relevance import relevance
 from tinytale.evaluation.repetition import repetition
 from tinytale.evaluation.samples import SampleSettings, draw_stories, tell_samples
+from tinytale.evaluation.sense import NameSettings, names_said_again, read_openings, read_sentences, right_words
 from tinytale.evaluation.spelling import spelling
 from tinytale.evaluation.telling import Told
 from tinytale.generation.decoder import Decoder
@@ -37,7 +38,7 @@ def full_suite(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The figures, to be kept beside the scores, and all that was told, for a person to read.
 
-    The project's prompts are English: where train is not, nothing is told from them.
+    The project's prompts, openings and sentences are English: where train is not, they are left out.
 
     Raises:
         TaleError: the dataset is damaged, or `split` has no stories.
@@ -54,6 +55,8 @@ def full_suite(
     version, prompts = read_prompts()
     english = speaks_their_language(lexicon, prompts)
     completions = complete(decoder, tokenizer, version, prompts, asked) if english else None
+    said_again = names_said_again(decoder, tokenizer, *read_openings(), NameSettings()) if english else (None, None)
+    right = right_words(decoder, tokenizer, *read_sentences()) if english else (None, None)
 
     control = real.cut(settings.max_new_tokens)
     texts = [told.text for told in control]
@@ -66,8 +69,15 @@ def full_suite(
             "real": relevance(continued.openings, [told.text for told in continued.real], lexicon),
         },
         "prompts": _about_completions(completions, unit, lexicon) if completions else None,
+        "names": said_again[0],
+        "right_words": right[0],
     }
-    stories = {**samples.to_json(), "completions": completions.to_json() if completions else None}
+    stories = {
+        **samples.to_json(),
+        "completions": completions.to_json() if completions else None,
+        "names": said_again[1],
+        "right_words": right[1],
+    }
     return {"memorisation": memorisation(splits["train"], unit, samples, texts), "quality": quality}, stories
 
 

@@ -80,6 +80,34 @@ def prompts_table(result: dict[str, Any]) -> Table:
     return table
 
 
+def sense_table(result: dict[str, Any]) -> Table:
+    """Rare names and right words, on the project's own openings and sentences."""
+    heading, *rows = sense_rows(result["quality"])
+    table = figures_table(
+        "names said again and right words, in English",
+        "with 95% intervals: of names over names, of words over sentences",
+        heading,
+    )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def sense_rows(quality: dict[str, Any]) -> list[Sequence[str]]:
+    """A heading, then a row for each measure; nothing where train is not English, or the result is an older one."""
+    names, words = quality.get("names"), quality.get("right_words")
+    if not (names and words):
+        return []
+    return [
+        ("measure", "value"),
+        ("openings whose hero's rare name is said again", _cell(names["rare"]["said_again"], ".1%")),
+        ("  with a common name in its place", _cell(names["common"]["said_again"], ".1%")),
+        ("probability of the one right word, mean", _cell(words["probability"], ".3f")),
+        *((f"  {kind}", _cell(figure, ".3f")) for kind, figure in words["by_kind"].items()),
+        ("sentences whose right word begins with the likeliest token", _cell(words["likeliest"], ".1%")),
+    ]
+
+
 def profile_table(result: dict[str, Any]) -> Table:
     """Where the loss lies: by position in the story, and by its length."""
     profile = result["profile"]

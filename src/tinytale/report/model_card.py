@@ -19,7 +19,7 @@ from tinytale.errors import TaleError
 from tinytale.evaluation.intervals import ends_text
 from tinytale.evaluation.memorisation import memorisation_rows
 from tinytale.evaluation.results import VIEWS, read_results
-from tinytale.evaluation.suite_tables import quality_rows
+from tinytale.evaluation.suite_tables import quality_rows, sense_rows
 from tinytale.files import read_json
 from tinytale.model.folder import is_gpt2
 from tinytale.recipes import RECIPES, typed_again
@@ -164,6 +164,14 @@ def _scores(run: RunFolder) -> str:
                         f"Of {_told(result['quality'])}, and of real ones ({what}), with 95% intervals over stories;"
                         " where a prompt is named, both go on with the same openings of real stories",
                     )
+                if rows_of_sense := sense_rows(result.get("quality", {})):
+                    settings = result["quality"]["names"]["settings"]
+                    found += _beside(
+                        rows_of_sense,
+                        f"Of the project's own English openings, gone on with for {settings['max_new_tokens']} tokens"
+                        f" (temperature {settings['temperature']:g}, seed {settings['seed']}), and of sentences that"
+                        " end before the one right word, with 95% intervals over names and over sentences",
+                    )
                 if "memorisation" in result:
                     found += _beside(
                         memorisation_rows(result["memorisation"]),
@@ -193,7 +201,7 @@ def _told(part: dict[str, Any]) -> str:
 
 
 def _beside(rows: Sequence[Sequence[str]], said: str) -> str:
-    """A table of told stories beside real ones, whose first row is its heading."""
+    """A table of measures, whose first row is its heading."""
     heading, *body = rows
     return f"\n\n{said}:\n\n{_table(heading, body)}"
 
