@@ -17,8 +17,8 @@ from tinytale.errors import UsageError
 
 Settings = TypeVar("Settings")
 
-FILLED_IN_BY_TRAIN = {"vocab_size", "folder", "digest", "start_digest"}
-"""Fields that are no options: the dataset decides them, or the weights that training begins with."""
+FILLED_IN_BY_TRAIN = {"vocab_size", "folder", "digest", "start_digest", "teacher_digest"}
+"""Fields that are no options: the dataset decides them, or the weights that training begins with or follows."""
 
 NOT_OF_SHAPE = ("dropout", "attention_dropout")
 """Settings of the model that weights do not decide."""
@@ -214,6 +214,12 @@ class RunConfig:
     """A run, GPT-2 folder or shipped weights whose weights and shape training begins with. Default: random weights."""
     start_digest: str = ""
     """SHA-256 of the weights that training begins with; `train` fills it in."""
+    teacher: str = ""
+    """A run, GPT-2 folder or shipped weights whose predictions training also follows. Default: none."""
+    teacher_digest: str = ""
+    """SHA-256 of the teacher's weights; `train` fills it in."""
+    teacher_weight: float = 0.5
+    """Share of the teacher in the loss that is minimised; the text itself has the rest."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes CUDA, then MPS, then the CPU."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -239,6 +245,7 @@ class RunConfig:
         _require(0 < self.epochs < math.inf, self, "epochs", "a number above 0")
         _require(self.max_steps is None or self.max_steps >= 1, self, "max_steps", "a whole number of at least 1")
         _require(0 <= self.seed < 2**63, self, "seed", "a whole number of at least 0 and below 2**63")
+        _require(0 < self.teacher_weight <= 1, self, "teacher_weight", "a share above 0 and at most 1")
         _require(self.device in ("auto", "cpu", "cuda", "mps"), self, "device", "'auto', 'cpu', 'cuda' or 'mps'")
         _require(
             self.precision in ("auto", "float32", "bfloat16"), self, "precision", "'auto', 'float32' or 'bfloat16'"

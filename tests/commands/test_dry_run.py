@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tinytale.config import ModelConfig
 from tinytale.data.shards import Manifest
+from tinytale.model.folder import save_model
+from tinytale.model.gpt2 import GPT2
+
+TEACHER = ModelConfig(vocab_size=300, context_length=16, layers=1, heads=2, width=32)
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +66,16 @@ def test_of_a_run_that_goes_on_the_rest_is_foretold(tale, dataset: Path, out: Pa
     assert {path: path.read_bytes() for path in out.parent.rglob("*") if path.is_file()} == before
     ended = tale("train", dataset, "--out", out, *train_options, "--dry-run")
     assert ended.code == 2 and "already holds a run" in ended.err
+
+
+def test_a_teacher_is_counted(tale, dataset: Path, out: Path, train_options: list[str]):
+    teacher = out.parent.parent / "teacher"
+    save_model(teacher, GPT2(TEACHER), 0, (dataset / "tokenizer.json").read_bytes())
+    options = ["train", dataset, "--out", out, *train_options, "--max-steps=9", "--dry-run", "--json"]
+    alone, taught = (json.loads(tale(*options, *more).out) for more in ([], [f"--run.teacher={teacher}"]))
+    weights = 300 * 32 + (12 * 32**2 + 13 * 32) + 64
+    assert taught["flop_per_token"] - alone["flop_per_token"] == 2 * weights + 2 * 16 * 32
+    assert taught["memory"]["estimated"] > alone["memory"]["estimated"] and taught["parameters"] == alone["parameters"]
 
 
 @pytest.mark.parametrize(

@@ -64,14 +64,21 @@ def test_an_export_is_the_run_without_checkpoints_and_paths(tale, run: Path, dat
     assert config.data.folder == dataset.name and config.data.digest == before.data.digest != ""
     assert (config.model, config.optimiser, config.run) == (before.model, before.optimiser, before.run)
     began = replace(
-        before, run=replace(before.run, start_from=str(tmp_path / "runs" / "first"), start_digest="ab" * 32)
+        before,
+        run=replace(
+            before.run,
+            start_from=str(tmp_path / "runs" / "first"),
+            start_digest="ab" * 32,
+            teacher=str(tmp_path / "runs" / "large"),
+        ),
     )
     (run / "config.toml").write_text(began.to_toml())
     (run / "before").mkdir()
     for name in ("config.toml", "metrics.jsonl"):
         shutil.copy(run / name, run / "before")
     assert tale("export", run, "--out", tmp_path / "of-began").code == 0
-    assert TrainConfig.from_toml(tmp_path / "of-began" / "config.toml").run.start_from == "first"
+    shipped = TrainConfig.from_toml(tmp_path / "of-began" / "config.toml").run
+    assert (shipped.start_from, shipped.teacher) == ("first", "large")
     for name, content in contents(tmp_path / "of-began").items():
         assert str(tmp_path).encode() not in content, name
     assert (tmp_path / "of-began" / "before" / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()

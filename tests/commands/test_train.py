@@ -314,6 +314,30 @@ def test_a_run_may_begin_with_the_weights_of_another(tale, dataset: Path, out: P
     assert gone.code == 2 and "run.start_from: there is no folder" in gone.err
 
 
+def test_a_run_may_follow_a_teacher(tale, dataset: Path, out: Path):
+    assert tale("train", dataset, "--out", out, *TINY, "--max-steps=1").code == 0
+    taught = out.parent / "taught"
+    for refused, message in (
+        (["--run.teacher-weight=0.7"], "teacher_weight is 0.7, but there is no teacher"),
+        (["--run.teacher=none"], "run.teacher: there is no folder 'none'; expected a run or a model folder"),
+        ([f"--run.teacher={taught}"], "is the run itself"),
+        ([f"--run.teacher={out}", "--model.context-length=17"], "has 16 positions"),
+    ):
+        ended = tale("train", dataset, "--out", taught, *TINY, *refused)
+        assert ended.code == 2 and message in ended.err and not (taught / "config.toml").exists()
+    options = [f"--run.teacher={out}", "--run.teacher-weight=0.7"]
+    assert tale("train", dataset, "--out", taught, *TINY, *options, "--max-steps=2").code == 0
+    run = TrainConfig.from_toml(taught / "config.toml").run
+    assert (run.teacher, run.teacher_weight, len(run.teacher_digest)) == (str(out), 0.7, 64)
+    resumed = tale("train", dataset, "--out", taught, "--resume", "--max-steps=3")
+    assert resumed.code == 0 and "going on from step 2" in resumed.err
+    changed = tale("train", dataset, "--out", taught, "--resume", "--run.teacher-weight=0.5", "--max-steps=4")
+    assert changed.code == 2 and "run.teacher_weight: 0.7 -> 0.5" in changed.err
+    shutil.rmtree(out)
+    gone = tale("train", dataset, "--out", taught, "--resume", "--max-steps=4")
+    assert gone.code == 2 and "run.teacher: there is no folder" in gone.err
+
+
 def test_stopped_and_resumed_it_ends_in_the_same_bits_as_in_one_go(tale, dataset: Path, out: Path):
     assert tale("train", dataset, "--out", out, *TINY, "--max-steps=4").code == 0
     weights = []

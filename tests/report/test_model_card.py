@@ -238,6 +238,17 @@ def test_a_card_is_readdressed_where_it_is_ours_and_nowhere_else(tmp_path: Path)
         assert readdressed(other, "owner/name") == other
 
 
+def test_the_teacher_is_named(run: RunFolder):
+    assert "teacher" not in model_card(run, "tales", Notes())
+    config = run.read_config()
+    taught = replace(config, run=replace(config.run, teacher="large", teacher_digest="cd" * 32, teacher_weight=0.75))
+    run.config.write_text(taught.to_toml(), encoding="utf-8")
+    card = model_card(run, "tales", Notes())
+    assert "trained from scratch, following the predictions of `large` too, with tinytale" in card
+    assert f"| SHA-256 of the teacher's weights | `{'cd' * 32}` |" in card
+    assert "| teacher's share of the loss | 0.75 |" in card
+
+
 def test_what_a_run_began_with_is_said(run: RunFolder):
     config = run.read_config()
     began = replace(config, run=replace(config.run, start_from="small", start_digest="cd" * 32))

@@ -15,7 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tinytale.config import ModelConfig
 from tinytale.errors import UsageError
+from tinytale.model.folder import save_model
+from tinytale.model.gpt2 import GPT2
 from tinytale.runs import RunFolder
 from tinytale.training.distributed import Ranks
 from tinytale.training.metrics import read_metrics
@@ -47,10 +50,12 @@ Optimiser.step, Trainer.train = remember_first_gradients, remember_last_weights
 NAN_IN_RANK_1 = """
 if rank == "1":
     import tinytale.training.loop as loop
-    summed_loss, calls = loop.summed_loss, iter(range(-1, 1000))  # the first call is the rehearsal
+    from tinytale.training.loss import StepLoss
+    plain_loss, calls = loop.plain_loss, iter(range(-1, 1000))  # the first call is the rehearsal
     def spoiled(*arguments):
-        return summed_loss(*arguments) * (float("nan") if next(calls) in {steps} else 1)
-    loop.summed_loss = spoiled
+        factor = float("nan") if next(calls) in {steps} else 1
+        return StepLoss(*(part * factor for part in plain_loss(*arguments)))
+    loop.plain_loss = spoiled
 """
 
 
@@ -156,6 +161,23 @@ def test_checkpoints_of_ranks_compiled_or_not_and_of_one_process_interchange(run
     run_ranks(1, "mixed", *options, "--max-steps=4", "--resume")
     run_ranks(2, "mixed", *options, "--max-steps=6", "--resume")
     assert losses(mixed) == pytest.approx(losses(alone), abs=1e-5)
+
+
+def test_ranks_follow_a_teacher_together_and_resume_to_the_bit(run_ranks, dataset: Path, tmp_path: Path):
+    teacher = GPT2(ModelConfig(vocab_size=300, context_length=16, layers=1, heads=2, width=32))
+    save_model(tmp_path / "teacher", teacher, 0, (dataset / "tokenizer.json").read_bytes())
+    options = ["--run.evaluate-every=3", "--optimiser.schedule=constant", "--optimiser.algorithm=adamw"]
+    options += ["--data.micro-batch-size=3", f"--run.teacher={tmp_path / 'teacher'}", "--run.teacher-weight=0.8"]
+    traced = (
+        "import functools, torch; torch.compile = functools.partial(torch.compile, backend='eager', fullgraph=True)\n"
+    )
+    alone = run_ranks(1, "alone", *options, "--max-steps=6")
+    whole = run_ranks(2, "whole", *options, "--max-steps=6", "--compile", code=traced)
+    assert "does not work" not in (tmp_path / "whole-ranks" / "log-0").read_text()
+    assert losses(whole) == pytest.approx(losses(alone), abs=1e-5)
+    run_ranks(2, "halves", *options, "--max-steps=3", "--compile", code=traced)
+    halves = run_ranks(2, "halves", *options, "--max-steps=6", "--resume", code=traced)
+    assert outcome(whole) == outcome(halves)
 
 
 def test_a_nan_in_one_rank_leaves_the_update_out_in_all(run_ranks):

@@ -21,6 +21,11 @@ def test_an_estimate_by_hand():
     assert found.parameters == weights
     assert found.flop_per_token == 6 * (weights - 40) + 6 * 3 * 5 * 4
     assert found.memory_bytes == 16 * weights + 2 * 5 * (2 * 34 * 4 * 3 + 12 * 7)
+    taught = estimate(config, 7, ModelConfig(vocab_size=7, context_length=20, layers=1, heads=1, width=4))
+    teacher = 7 * 4 + 20 * 4 + block + 8
+    assert taught.parameters == weights
+    assert taught.flop_per_token - found.flop_per_token == 2 * (teacher - 80) + 2 * 1 * 5 * 4
+    assert taught.memory_bytes - found.memory_bytes == 4 * teacher + 2 * 5 * 12 * 7
 
 
 def test_only_a_run_that_is_long_for_its_device_is_compiled():
@@ -29,6 +34,7 @@ def test_only_a_run_that_is_long_for_its_device_is_compiled():
     assert compiling_pays(config, 1888, "cpu")  # an epoch of real stories
     assert not compiling_pays(config, 1888, "cuda")
     assert not compiling_pays(config, 10**9, "mps")
+    assert compiling_pays(config, 364, "cpu", ModelConfig(vocab_size=4096))  # the teacher's work counts
 
 
 def as_the_trainer_counts(first: int, last: int, every: int, seconds_apart: float) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import pytest
 from tinytale.errors import TaleError
 from tinytale.training import rehearsal
 from tinytale.training.estimate import checkpoints
-from tinytale.training.loop import summed_loss
+from tinytale.training.loss import StepLoss, plain_loss
 from tinytale.training.rehearsal import Rehearsal, rehearse
 
 STEP, TOKEN, DEV_TOKEN, CHECKPOINT, MODEL = 0.25, 0.01, 0.002, 0.5, 0.125
@@ -19,8 +19,8 @@ STEP, TOKEN, DEV_TOKEN, CHECKPOINT, MODEL = 0.25, 0.01, 0.002, 0.5, 0.125
 class Compiled:
     """Stands for a compiled loss: its first call takes long."""
 
-    def __call__(self, *arguments: object) -> object:
-        return summed_loss(*arguments)  # pyright: ignore[reportArgumentType]
+    def __call__(self, *arguments: object) -> StepLoss:
+        return plain_loss(*arguments)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture

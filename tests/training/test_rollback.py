@@ -13,6 +13,7 @@ from tinytale.errors import TaleError
 from tinytale.runs import RunFolder
 from tinytale.training.interrupt import Interrupt
 from tinytale.training.loop import initial_model
+from tinytale.training.loss import StepLoss
 from tinytale.training.metrics import read_metrics
 from tinytale.training.rollback import MOST_ROLLBACKS, MOST_SKIPS_IN_A_ROW
 
@@ -34,7 +35,9 @@ def train(trainer, bad_steps: Iterable[int], until: int | None = None) -> int:
         return batch_at(step)
 
     trainer.batches.batch_at = signalled
-    trainer.state.loss = lambda *arguments: good(*arguments) * (math.nan if progress.step in bad else 1)
+    trainer.state.loss = lambda *arguments: StepLoss(
+        *(part * (math.nan if progress.step in bad else 1) for part in good(*arguments))
+    )
     return trainer.train(interrupt)
 
 

@@ -23,7 +23,6 @@ from tinytale.hardware import autocast
 from tinytale.model.gpt2 import GPT2
 from tinytale.recipes import recipe
 from tinytale.training.loop import initial_state, train_step
-from tinytale.training.loss import summed_loss
 
 TrainingStep = Callable[[Tensor, Tensor], float]
 """Inputs and targets (B, T) to the loss in nats a token, before the update."""
@@ -117,7 +116,7 @@ def tinytale(size: Size, _: Path | None, optimiser: OptimiserConfig = ADAMW, **r
     config = override(begin, {"run": {**plain, **run}})
     state = initial_state(config, max_steps=10_000)
     if config.run.compile:  # where training would go on without, a measurement must fail
-        state.loss = torch.compile(summed_loss, dynamic=False)
+        state.loss = torch.compile(state.eager_loss, dynamic=False)
     state.model.train()
     return lambda inputs, targets: train_step(state, inputs, targets).loss.item()
 

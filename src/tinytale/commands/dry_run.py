@@ -40,7 +40,9 @@ def _rehearse(session: "Session", price_per_hour: float | None, json: bool) -> i
     steps = state.max_steps - first
     tokens = steps * state.config.tokens_per_step
     need = estimate(
-        replace(state.config, run=replace(state.config.run, precision=state.precision)), tokenizer.vocab_size
+        replace(state.config, run=replace(state.config.run, precision=state.precision)),
+        tokenizer.vocab_size,
+        state.teacher.config if state.teacher else None,
     )
     with console.status("measuring: some steps, a piece of an evaluation, a checkpoint"):
         found = rehearse(

@@ -113,11 +113,11 @@ def _beside(folder: Path, suffix: str) -> Path:
 
 
 def _without_paths(config: TrainConfig) -> TrainConfig:
-    began_with = name_only(config.run.start_from) if config.run.start_from else ""
+    run = config.run
     return replace(
         config,
         data=replace(config.data, folder=name_only(config.data.folder)),
-        run=replace(config.run, start_from=began_with),
+        run=replace(run, start_from=name_only(run.start_from), teacher=name_only(run.teacher)),
     )
 
 

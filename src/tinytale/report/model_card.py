@@ -98,8 +98,9 @@ def _summary(run: RunFolder, config: TrainConfig, name: str) -> str:
     dtype = read_json(run.model / "config.json").get("dtype")
     kind = "A GPT-2" if is_gpt2(model) else f"A GPT-2 variant (norm: {model.norm}, positions: {model.positions})"
     start = f"from the weights of `{config.run.start_from}`" if config.run.start_from else "from scratch"
+    teacher = f", following the predictions of `{config.run.teacher}` too," if config.run.teacher else ""
     return (
-        f"# {name}\n\n{kind} with {parameter_count(run.model):,} weights in {dtype}, trained {start} with"
+        f"# {name}\n\n{kind} with {parameter_count(run.model):,} weights in {dtype}, trained {start}{teacher} with"
         f" tinytale. {model.layers} layers of width {model.width} with {model.heads} heads, a context of"
         f" {model.context_length} tokens, a byte-level BPE vocabulary of {model.vocab_size:,}."
     )
@@ -118,6 +119,8 @@ def _training(run: RunFolder, config: TrainConfig, notes: Notes) -> str:
         ("SHA-256 of the dataset", f"`{data.digest}`" if data.digest else ""),
         ("recipe", f"`{config.recipe}`" if config.recipe else ""),
         ("SHA-256 of the first weights", f"`{config.run.start_digest}`" if config.run.start_digest else ""),
+        ("teacher's share of the loss", f"{config.run.teacher_weight:g}" if config.run.teacher else ""),
+        ("SHA-256 of the teacher's weights", f"`{config.run.teacher_digest}`" if config.run.teacher_digest else ""),
         ("steps", f"{steps:,}" if steps else ""),
         ("tokens seen", f"{tokens:,}" if tokens else ""),
         ("tokens seen before, by its first weights", f"{past.tokens:,}" if past.tokens else ""),

@@ -8,7 +8,7 @@ Letters of shapes: B rows, T positions.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tinytale.data.noise import RowSource
 from tinytale.errors import TaleError, UsageError
+from tinytale.training.loss import Loss, StepLoss
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,11 @@ class Share:
 class _LossModule(nn.Module):
     """A loss as a module, which is what DDP wraps: all that is differentiated happens in its forward pass."""
 
-    def __init__(self, model: nn.Module, loss: Callable[..., Tensor]):
+    def __init__(self, model: nn.Module, loss: Loss):
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    def forward(self, inputs_BT: Tensor, targets_BT: Tensor) -> StepLoss:
         return self.loss(self.model, inputs_BT, targets_BT)
 
 
@@ -143,14 +144,14 @@ class ParallelLoss:
     model itself stays as it is: its weights keep their names.
     """
 
-    def __init__(self, model: nn.Module, loss: Callable[..., Tensor], device: torch.device):
+    def __init__(self, model: nn.Module, loss: Loss, device: torch.device):
         self.parallel = DistributedDataParallel(
             _LossModule(model, loss),
             device_ids=[device] if device.type == "cuda" else None,
             gradient_as_bucket_view=True,
         )
 
-    def __call__(self, model: nn.Module, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    def __call__(self, model: nn.Module, inputs_BT: Tensor, targets_BT: Tensor) -> StepLoss:
         """The loss of this rank's rows."""
         return self.parallel(inputs_BT, targets_BT)
 
@@ -165,5 +166,5 @@ class ParallelLoss:
         gradient lies decides in which order three or more ranks add it up. A resumed run would differ in its last bits.
         """
         zeros_BT = torch.zeros(rows, positions, dtype=torch.int64, device=device)
-        self.parallel(zeros_BT, zeros_BT).backward()
+        self.parallel(zeros_BT, zeros_BT).objective.backward()
         self.parallel.zero_grad()

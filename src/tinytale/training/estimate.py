@@ -6,19 +6,19 @@ from itertools import pairwise
 
 import torch
 
-from tinytale.config import TrainConfig
+from tinytale.config import ModelConfig, TrainConfig
 from tinytale.model.gpt2 import GPT2
 
 COMPILING_PAYS = {"cpu": 3e13, "cuda": 1e16}
 """FLOP of a whole run from which torch.compile saves more time than it takes, by kind of device."""
 
 
-def compiling_pays(config: TrainConfig, max_steps: int, device: str) -> bool:
+def compiling_pays(config: TrainConfig, max_steps: int, device: str, teacher: ModelConfig | None = None) -> bool:
     """Whether to compile a run of `max_steps` in all when its settings leave that open.
 
     A run decides when it begins, and its `config.toml` keeps that: resumed, longer too, it goes on as it was.
     """
-    flop = estimate(config, config.model.vocab_size).flop_per_token * config.tokens_per_step * max_steps
+    flop = estimate(config, config.model.vocab_size, teacher).flop_per_token * config.tokens_per_step * max_steps
     return flop >= COMPILING_PAYS.get(device, float("inf"))
 
 
@@ -31,26 +31,39 @@ class Estimate:
     flop_per_token: int
     """Floating-point operations to learn from one token."""
     memory_bytes: int
-    """Memory of weights, gradients, optimiser and one micro-batch's activations."""
+    """Memory of weights, gradients, optimiser, teacher and one micro-batch's activations."""
 
 
-def estimate(config: TrainConfig, vocab_size: int) -> Estimate:
+def estimate(config: TrainConfig, vocab_size: int, teacher: ModelConfig | None = None) -> Estimate:
     r"""Count without computing anything.
 
     FLOP a token, forward and backward: $6N + 6LTC$ (Kaplan et al., 2020, section 2.1, with causal attention), N without
     the position embedding. Memory: 16 bytes a weight (itself, its gradient, AdamW's two averages, all float32); $34 C$
     bytes a token and layer for activations in half precision (Korthikanti et al., 2022, equation 2, attention scores
     not stored), twice that in float32; and the logits three times in float32.
+
+    A teacher of that shape adds its forward pass, $2N + 2LTC$, 4 bytes a weight, and its logits three times.
     """
     model = replace(config.model, vocab_size=vocab_size)
-    with torch.device("meta"):
-        parameters = GPT2(model).parameter_count()
+    parameters = _parameters(model)
     tokens = (config.data.micro_batch_size or config.data.batch_size) * config.sequence_length
     activation = 34 * model.width * model.layers * (2 if config.run.precision == "float32" else 1)
-    flop = (
-        6 * (parameters - model.context_length * model.width) + 6 * model.layers * config.sequence_length * model.width
-    )
-    return Estimate(parameters, flop, 16 * parameters + tokens * (activation + 12 * vocab_size))
+    flop = 3 * _forward_flop(model, config.sequence_length)
+    memory = 16 * parameters + tokens * (activation + 12 * vocab_size)
+    if teacher:
+        flop += _forward_flop(teacher, config.sequence_length)
+        memory += 4 * _parameters(teacher) + tokens * 12 * vocab_size
+    return Estimate(parameters, flop, memory)
+
+
+def _parameters(model: ModelConfig) -> int:
+    with torch.device("meta"):
+        return GPT2(model).parameter_count()
+
+
+def _forward_flop(model: ModelConfig, length: int) -> int:
+    """A token's, in a text of `length` tokens."""
+    return 2 * (_parameters(model) - model.context_length * model.width + model.layers * length * model.width)
 
 
 def evaluations(config: TrainConfig, first: int, last: int) -> int:

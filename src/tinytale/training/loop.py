@@ -6,7 +6,7 @@ Letters of shapes: B batch, T positions.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,10 +19,13 @@ from tinytale.model.gpt2 import GPT2
 from tinytale.training.checkpoint import Progress
 from tinytale.training.distributed import ALONE, ParallelLoss, Ranks
 from tinytale.training.estimate import compiling_pays
-from tinytale.training.loss import WindowLoss, summed_loss, windows
+from tinytale.training.loss import DistilledLoss, Loss, WindowLoss, plain_loss, summed_loss, windows
 from tinytale.training.optim import Optimiser
 from tinytale.training.schedule import rate_fraction
 from tinytale.training.start import start_weights
+from tinytale.training.teacher import load_teacher
+
+Result = TypeVar("Result")
 
 
 @runtime_checkable
@@ -44,13 +47,20 @@ class TrainState:
     optimiser: Optimiser
     device: torch.device
     precision: str
-    loss: Callable[..., Tensor]
+    loss: Loss
     compiled: bool = False
     """Whether `loss` is."""
+    teacher: GPT2 | None = None
+    """Whose predictions `loss` follows too. It is no part of a checkpoint."""
     no_sync: Callable[[], AbstractContextManager[None]] = nullcontext
     """Inside, a backward pass tells the other ranks nothing."""
     ranks: Ranks = ALONE
     progress: Progress = field(default_factory=Progress)
+
+    @property
+    def eager_loss(self) -> Loss:
+        """`loss` uncompiled, in this rank alone."""
+        return DistilledLoss(self.teacher, self.config.run.teacher_weight) if self.teacher else plain_loss
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class StepRecord:
 
     step: int
     loss: Tensor
-    """Mean nats a token, before the update."""
+    """Mean cross-entropy in nats a token, before the update; of a run with a teacher too, so that runs compare."""
     gradient_norm: Tensor
     """Of the whole gradient, before clipping."""
     rate: float
@@ -74,12 +84,15 @@ def initial_state(
     Where a checkpoint is to fill it (`begun`), the weights are those of the seed, whatever the run began with.
 
     Raises:
-        UsageError: the device is not there; or see `decay_of`.
+        UsageError: the device is not there, or the folder of the teacher or of the first weights is gone; or see
+            `decay_of`.
+        TaleError: such a folder holds other weights than when the run was begun.
     """
     device = ranks.device(pick_device(config.run.device))
+    teacher = load_teacher(config, device)
     compiled = config.run.compile
     if compiled is None:
-        compiled = compiling_pays(config, max_steps, device.type)
+        compiled = compiling_pays(config, max_steps, device.type, teacher.config if teacher else None)
     model = (seeded_model(config) if begun else initial_model(config)).to(device)
     state = TrainState(
         config=config,
@@ -88,10 +101,12 @@ def initial_state(
         optimiser=Optimiser(model, config.optimiser, steps_per_epoch),
         device=device,
         precision=pick_precision(config.run.precision, device),
-        loss=compiled_or_eager(summed_loss) if compiled else summed_loss,
+        loss=plain_loss,
         compiled=compiled,
+        teacher=teacher,
         ranks=ranks,
     )
+    state.loss = compiled_or_eager(state.eager_loss) if compiled else state.eager_loss
     if ranks.size > 1:
         state.loss = shared = ParallelLoss(model, state.loss, device)
         state.no_sync = shared.no_sync
@@ -120,12 +135,12 @@ def seeded_model(config: TrainConfig) -> GPT2:
     return GPT2(config.model, config.run.kernels)
 
 
-def compiled_or_eager(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def compiled_or_eager(function: Callable[..., Result]) -> Callable[..., Result]:
     """`torch.compile`; where that fails (no compiler, odd machine) the plain function, and a line that says so."""
     compiled = torch.compile(function, dynamic=False)
-    chosen: Callable[..., Tensor] = compiled
+    chosen: Callable[..., Result] = compiled
 
-    def call(*arguments: object) -> Tensor:
+    def call(*arguments: object) -> Result:
         nonlocal chosen
         try:
             return chosen(*arguments)
@@ -162,8 +177,8 @@ def train_step(state: TrainState, inputs_BT: Tensor, targets_BT: Tensor) -> Step
             if config.model.dropout or config.model.attention_dropout:
                 torch.manual_seed(dropout_seed(config.run.seed, progress.step, micro_step))
             with nullcontext() if micro_step == first + len(parts) - 1 else state.no_sync():
-                nats = state.loss(state.model, inputs, targets)
-                (nats / targets_BT.numel()).backward()
+                objective, nats = state.loss(state.model, inputs, targets)
+                (objective / targets_BT.numel()).backward()
             total += nats.detach()
     rate = rate_fraction(progress.step, state.max_steps, config.optimiser) * 0.5**progress.rollbacks
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optimiser.clip_norm or float("inf"))

@@ -1,9 +1,10 @@
-"""Cross-entropy of the next token: sums first, divided once.
+"""Cross-entropy of the next token, and the divergence from a teacher: sums first, divided once.
 
-Letters of shapes: B batch, T positions, V vocabulary.
+Letters of shapes: B batch, T positions, N all positions of a batch, V vocabulary.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,51 @@ def summed_loss(model: torch.nn.Module, inputs_BT: Int[Tensor, "B T"], targets_B
     """The loss of a batch in nats, summed over its tokens: whoever averages divides once, by all tokens of the step."""
     logits_NV = _at_least_float32(model(inputs_BT)).flatten(0, 1)
     return F.cross_entropy(logits_NV, targets_BT.flatten(), reduction="sum")
+
+
+class StepLoss(NamedTuple):
+    """The loss of a batch, summed over its tokens: what training minimises, and what it writes down."""
+
+    objective: Tensor
+    """What is differentiated."""
+    nats: Tensor
+    """The cross-entropy in nats: the same measure with a teacher and without, so that curves can be compared."""
+
+
+Loss = Callable[[torch.nn.Module, Tensor, Tensor], StepLoss]
+"""Of a model, inputs (B, T) and targets (B, T)."""
+
+
+def plain_loss(model: torch.nn.Module, inputs_BT: Int[Tensor, "B T"], targets_BT: Int[Tensor, "B T"]) -> StepLoss:
+    """Without a teacher the cross-entropy is both."""
+    nats = summed_loss(model, inputs_BT, targets_BT)
+    return StepLoss(nats, nats)
+
+
+@dataclass(frozen=True)
+class DistilledLoss:
+    r"""With a teacher, whose predictions $q$ the model's own, $p$, shall follow as well as the text.
+
+    Hinton et al., 2015 (arXiv 1503.02531), section 2, at temperature 1; summed over the tokens $n$ of a batch:
+
+    $$(1 - w) \sum_n -\ln p_n[x_{n+1}] + w \sum_n \sum_v q_n[v] \ln \frac{q_n[v]}{p_n[v]}$$
+    """
+
+    teacher: torch.nn.Module
+    """In evaluation mode; no gradient reaches it."""
+    weight: float
+    """$w$, the teacher's share."""
+
+    def __call__(
+        self, model: torch.nn.Module, inputs_BT: Int[Tensor, "B T"], targets_BT: Int[Tensor, "B T"]
+    ) -> StepLoss:
+        """The loss of a batch."""
+        with torch.no_grad():
+            teacher_NV = _at_least_float32(self.teacher(inputs_BT)).flatten(0, 1).log_softmax(-1)
+        model_NV = _at_least_float32(model(inputs_BT)).flatten(0, 1).log_softmax(-1)
+        nats = F.nll_loss(model_NV, targets_BT.flatten(), reduction="sum")
+        divergence = F.kl_div(model_NV, teacher_NV, reduction="sum", log_target=True)
+        return StepLoss((1 - self.weight) * nats + self.weight * divergence, nats)
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

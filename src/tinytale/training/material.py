@@ -33,7 +33,8 @@ def gather(
     Of a run that has `begun` the weights that it began with are not read: a checkpoint will fill the model.
 
     Raises:
-        UsageError: the dev split is empty, the train split too short, or the device is not there.
+        UsageError: the dev split is empty, the train split too short; or see `initial_state`.
+        TaleError: see `initial_state`.
     """
     data, run = config.data, config.run
     rows = ranks.rows(data.batch_size)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tinytale.errors import TaleError
 from tinytale.hardware import peak_memory, synchronise
@@ -22,7 +21,7 @@ from tinytale.runs import RunFolder
 from tinytale.training.checkpoint import save_checkpoint
 from tinytale.training.estimate import checkpoints, evaluations
 from tinytale.training.loop import BatchSource, TrainState, dev_loss, train_step
-from tinytale.training.loss import summed_loss
+from tinytale.training.loss import Loss
 
 MEASURED_SECONDS = 2.0
 """A thing is done again and again for so long, after a first time that does not count, and its median time taken."""
@@ -78,12 +77,12 @@ def rehearse(
     sequences = _affordable(state, batches)
     micro_batch = config.data.micro_batch_size or config.data.batch_size
     compiled = state.compiled and sequences >= micro_batch
-    loss = real_loss if compiled else summed_loss
+    loss = real_loss if compiled else state.eager_loss
     first = _seconds(state, lambda: _step(state, batches, sequences, loss))
     part = _typical_seconds(state, lambda: _step(state, batches, sequences, loss))
     step = part
     if sequences < config.data.batch_size:
-        fixed = min(part, _typical_seconds(state, lambda: _step(state, batches, 1, summed_loss, tokens=1)))
+        fixed = min(part, _typical_seconds(state, lambda: _step(state, batches, 1, state.eager_loss, tokens=1)))
         step = fixed + (part - fixed) * config.data.batch_size / sequences
     evaluation = _evaluation_seconds(state, dev_tokens_N, min(sequences, micro_batch))
     with _folder_in(parent) as folder:
@@ -106,17 +105,15 @@ def rehearse(
 def _affordable(state: TrainState, batches: BatchSource) -> int:
     """How many of a batch's sequences a step can be measured on: all, or as many as take a few seconds."""
     data = state.config.data
-    one = _seconds(state, lambda: _step(state, batches, 1, summed_loss))
+    one = _seconds(state, lambda: _step(state, batches, 1, state.eager_loss))
     if one < LONGEST_STEP:
-        one = _seconds(state, lambda: _step(state, batches, 1, summed_loss))
+        one = _seconds(state, lambda: _step(state, batches, 1, state.eager_loss))
     if one * data.batch_size <= LONGEST_STEP:
         return data.batch_size
     return max(1, min(data.micro_batch_size or data.batch_size, int(LONGEST_STEP / one)))
 
 
-def _step(
-    state: TrainState, batches: BatchSource, sequences: int, loss: Callable[..., Tensor], tokens: int | None = None
-) -> None:
+def _step(state: TrainState, batches: BatchSource, sequences: int, loss: Loss, tokens: int | None = None) -> None:
     """A real step on the first sequences of a batch, or on the first tokens of these."""
     state.loss = loss
     inputs_BT, targets_BT = (torch.from_numpy(part).to(state.device) for part in batches.batch_at(state.progress.step))

@@ -19,6 +19,7 @@ from tinytale.training.loop import BatchSource
 from tinytale.training.material import gather
 from tinytale.training.samples import Tell
 from tinytale.training.start import settle_start
+from tinytale.training.teacher import settle_teacher
 from tinytale.training.trainer import Trainer, resume
 
 MAY_CHANGE_ON_RESUME = {
@@ -57,7 +58,7 @@ def settle(
     name: str,
     asked_of_model: dict[str, Any],
 ) -> TrainConfig:
-    """The settings with what the dataset, and the weights that training begins with, decide.
+    """The settings with what the dataset, the weights that training begins with, and the teacher decide.
 
     Args:
         settings: what to train.
@@ -68,7 +69,7 @@ def settle(
         asked_of_model: settings of the model that a person gave by name.
 
     Raises:
-        UsageError: the run was begun with other settings; or see `settle_start`.
+        UsageError: the run was begun with other settings; or see `settle_start`, `settle_teacher`.
     """
     settings = replace(
         settings,
@@ -77,6 +78,7 @@ def settle(
     )
     begun = saved if folder.pointer("latest") else None
     settings = settle_start(settings, begun, dataset.tokenizer, asked_of_model)
+    settings = settle_teacher(settings, folder, begun, dataset.tokenizer)
     changed = [] if saved is None else differences(saved, settings)
     if changed := [line for line in changed if line.split(":")[0] not in MAY_CHANGE_ON_RESUME]:
         raise UsageError(

@@ -9,7 +9,9 @@ from torch import Tensor
 from tinytale.config import NOT_OF_SHAPE, ModelConfig, TrainConfig
 from tinytale.data.tokenizer import Tokenizer, load_tokenizer
 from tinytale.errors import TaleError, UsageError
+from tinytale.model.attention import Kernels
 from tinytale.model.folder import load_model, read_config
+from tinytale.model.gpt2 import GPT2
 from tinytale.model.weight_files import weights_digest
 from tinytale.runs import find_folder, model_folder
 
@@ -47,7 +49,18 @@ def _with_start(settings: TrainConfig, tokenizer: Tokenizer) -> TrainConfig:
         UsageError: there is no such folder; or the dataset, whose `tokenizer` this is, has other tokens than the model.
         TaleError: a file of the folder is damaged.
     """
-    folder = _folder(settings)
+    folder, shape = checked_folder("run.start_from", settings.run.start_from, tokenizer)
+    return _with_shape(settings, shape, weights_digest(folder))
+
+
+def checked_folder(option: str, name: str, tokenizer: Tokenizer) -> tuple[Path, ModelConfig]:
+    """The GPT-2 folder that `option` names, and its shape.
+
+    Raises:
+        UsageError: there is no such folder; or the dataset, whose `tokenizer` this is, has other tokens than the model.
+        TaleError: a file of the folder is damaged.
+    """
+    folder = _named_folder(option, name)
     shape, own = read_config(folder), load_tokenizer(folder)
     if shape.vocab_size != own.vocab_size:
         raise UsageError(
@@ -56,10 +69,9 @@ def _with_start(settings: TrainConfig, tokenizer: Tokenizer) -> TrainConfig:
         )
     if _tokens(own) != _tokens(tokenizer):
         raise UsageError(
-            f"the dataset was prepared with other tokens than those of {settings.run.start_from};"
-            f" prepare it again with --tokenizer {settings.run.start_from}"
+            f"the dataset was prepared with other tokens than those of {name}; prepare it again with --tokenizer {name}"
         )
-    return _with_shape(settings, shape, weights_digest(folder))
+    return folder, shape
 
 
 def _with_shape(settings: TrainConfig, shape: ModelConfig, digest: str) -> TrainConfig:
@@ -89,20 +101,30 @@ def start_weights(config: TrainConfig) -> dict[str, Tensor]:
         UsageError: their folder is gone.
         TaleError: it holds other weights than when the run was begun.
     """
-    folder = _folder(config)
-    if weights_digest(folder) != config.run.start_digest:
+    return unchanged_model("run.start_from", config.run.start_from, config.run.start_digest, "textbook").state_dict()
+
+
+def unchanged_model(option: str, name: str, digest: str, kernels: Kernels) -> GPT2:
+    """The model of the folder that `option` names, in evaluation mode, on the CPU; its weights have this SHA-256.
+
+    Raises:
+        UsageError: the folder is gone.
+        TaleError: it holds other weights than when the run was begun.
+    """
+    folder = _named_folder(option, name)
+    if weights_digest(folder) != digest:
         raise TaleError(
-            f"{folder} holds other weights now than when this run began with them; put those back"
-            f" (SHA-256 {config.run.start_digest[:16]}...)"
+            f"{option}: {folder} holds other weights now than when this run was begun; put those back"
+            f" (SHA-256 {digest[:16]}...)"
         )
-    return load_model(folder, "textbook").state_dict()
+    return load_model(folder, kernels)
 
 
-def _folder(config: TrainConfig) -> Path:
+def _named_folder(option: str, name: str) -> Path:
     try:
-        return model_folder(find_folder(config.run.start_from))
+        return model_folder(find_folder(name))
     except UsageError as error:
-        raise UsageError(f"run.start_from: {error}") from error
+        raise UsageError(f"{option}: {error}") from error
 
 
 def _tokens(tokenizer: Tokenizer) -> tuple[int, list[bytes]]:

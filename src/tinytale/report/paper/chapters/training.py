@@ -116,6 +116,9 @@ def _settings(run: RunMaterial, muon: bool) -> Iterator[tuple[Text, ...]]:
     yield say("a step"), say("{batch} sequences of {length} tokens", batch=batch, length=length)
     if run.config.run.start_from:
         yield say("began with the weights of"), say("`{name}`", name=run.config.run.start_from)
+    if run.config.run.teacher:
+        weight = settings.fact("run", "teacher_weight", form="g")
+        yield say("teacher"), say("`{name}`, weight {weight}", name=run.config.run.teacher, weight=weight)
     if tokens:
         yield say("tokens seen"), say("{n}", n=metrics.fact(*tokens, form="short")) + _after(run, "tokens", "short")
     yield say("passes over train"), say("{n}", n=settings.fact("run", "epochs", form="g"))
