@@ -127,7 +127,9 @@ def test_a_unigram_is_its_share_of_the_counts_but_for_the_discount_that_is_sprea
 
 @settings(deadline=None, max_examples=40)
 @given(stories_of, st.lists(unseen_too, min_size=2, max_size=5), st.integers(0, 5))
-def test_a_story_costs_the_same_whatever_stands_before_it(train: list[list[int]], scored: list[list[int]], longest: int):
+def test_a_story_costs_the_same_whatever_stands_before_it(
+    train: list[list[int]], scored: list[list[int]], longest: int
+):
     alone = [ours(train, [story], longest)[1:] for story in scored]
     np.testing.assert_array_equal(ours(train, scored, longest)[1:], np.concatenate(alone))
 
