@@ -151,6 +151,8 @@ def made_again(rule: str, values: list[Any]) -> float:
             return value * (to / of) / other
         case "perplexity at", [loss, end, bits]:
             return math.exp(loss / bits * end)
+        case "bits per byte", [loss, bytes_per_token]:
+            return loss / math.log(2) / bytes_per_token
         case "words", [text]:
             return sum(1 for _ in re.finditer(r"\S+", text))
         case "count", [several]:

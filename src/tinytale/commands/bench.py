@@ -248,6 +248,45 @@ def serve(
 
 
 @bench.command
+def baselines(
+    dataset: Path, *, split: Literal["test", "dev"] = "test", out: Path | None = None, json: bool = False
+) -> None:
+    """Score baselines that only count: uniform, unigram, and a 5-gram with modified Kneser-Ney smoothing.
+
+    They are counted on the train split and scored on the stories as `tinytale evaluate` scores a model, each from its
+    start. With --out each has a folder of results there, which `tinytale compare` takes beside any model's.
+
+    Parameters
+    ----------
+    dataset
+        A dataset folder.
+    split
+        The stories that are scored.
+    out
+        Folder for the results, one level a baseline. Default: they are only shown.
+    json
+        Print the results as one JSON object, by baseline.
+    """
+    if out and out.is_file():
+        raise UsageError(f"{out} is a file; name a folder for the results")
+    from tinytale.evaluation.ngrams import baselines_table, score_baselines
+    from tinytale.evaluation.results import save_results
+    from tinytale.evaluation.story_scores import save_story_scores
+
+    results = {}
+    for name, result, scores in score_baselines(dataset, split):
+        results[name] = result
+        if out:
+            save_story_scores(save_results(out / name, result), result, scores)
+    if json:
+        print_json(results)
+    else:
+        console.print(baselines_table(results))
+    if out:
+        console.print(f"Written to {out}")
+
+
+@bench.command
 def race(
     dataset: Path,
     *,

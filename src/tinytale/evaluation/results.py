@@ -37,7 +37,6 @@ def score(
         TaleError: the stream holds no story, or the model's numbers are not finite.
     """
     bounds = story_bounds(stream.tokens_N, end_of_text)
-    byte_lengths_N = bytes_per_token[stream.tokens_N]
     targets = len(stream.tokens_N) - 1
     with progress_bar("token") as bar:
 
@@ -49,17 +48,30 @@ def score(
             "stories": nats_from_story_starts(model, stream.tokens_N, bounds, task("stories")),
             "windows": nats_in_windows(model, stream.tokens_N, task("windows")),
         }
+    result, scores = stream_result(stream, end_of_text, bytes_per_token, nats)
+    sizes = {"context_length": model.config.context_length, "parameters": model.parameter_count()}
+    return {**result, **sizes}, scores
+
+
+def stream_result(
+    stream: Stream, end_of_text: int, bytes_per_token: np.ndarray, nats: dict[str, np.ndarray]
+) -> tuple[dict[str, Any], StoryScores]:
+    """The result of any language model from the nats of each token of a stream, by view, `stories` among them.
+
+    Raises:
+        TaleError: the stream holds no story, or the numbers are not finite.
+    """
     if not all(nats_N.mean() < MOST_NATS for nats_N in nats.values()):  # not a number is not less, either
         raise NotFiniteError
+    bounds = story_bounds(stream.tokens_N, end_of_text)
+    byte_lengths_N = bytes_per_token[stream.tokens_N]
     result = {
         "data": stream.name,
         "digest": stream.digest,
         "split": stream.split,
         "stories": len(bounds) - 1,
-        "tokens_scored": targets,
+        "tokens_scored": len(stream.tokens_N) - 1,
         "bytes": int(byte_lengths_N.sum()),
-        "context_length": model.config.context_length,
-        "parameters": model.parameter_count(),
         "views": {view: asdict(summarise(nats_N, bounds, byte_lengths_N)) for view, nats_N in nats.items()},
         "profile": profile(nats["stories"], bounds),
     }
@@ -102,11 +114,15 @@ def results_table(result: dict[str, Any]) -> Table:
         ("view", "loss", "perplexity", "bits per byte", "95% interval"),
     )
     for view, figures in result["views"].items():
-        table.add_row(
-            VIEWS[view],
-            f"{figures['loss']:.4f}",
-            f"{figures['perplexity']:.3f}",
-            f"{figures['bits_per_byte']:.4f}",
-            ends_text(figures["interval_95"], ".4f"),
-        )
+        table.add_row(VIEWS[view], *figures_row(figures))
     return table
+
+
+def figures_row(figures: dict[str, Any]) -> tuple[str, ...]:
+    """The cells of one view: loss, perplexity, bits per byte and its interval."""
+    return (
+        f"{figures['loss']:.4f}",
+        f"{figures['perplexity']:.3f}",
+        f"{figures['bits_per_byte']:.4f}",
+        ends_text(figures["interval_95"], ".4f"),
+    )

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tinytale.evaluation.intervals import ends_text
+from tinytale.evaluation.ngrams import BASELINES
 from tinytale.files import read_json
+from tinytale.report.paper.material import Material, Results, RunMaterial
 
 BEGIN, END = "<!-- results: python -m tinytale.report.front_page README.md -->", "<!-- end of results -->"
 TELLERS = {
@@ -31,7 +33,39 @@ def results_table(root: Path) -> str:
         *_telling(root / "docs/results", "generate/M-avx2.json", "size M, no AMX"),
         *_telling(root / "docs/results", "generate/small-avx2.json", "`small`, no AMX"),
     ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n\n" + _quality(root / "weights/small")
+    material = Material((RunMaterial.read(root / "weights/small", "small"),), Results(root / "docs/results"))
+    beside = beside_table(material, material.shared_split, root)
+    return "\n\n".join((_markdown(rows), _quality(root / "weights/small"), beside))
+
+
+def beside_table(material: Material, split: str, root: Path) -> str:
+    """Baselines and models on one split of the dataset, and published models, in Markdown."""
+    scores = material.beside(split)
+    stories = next(iter(scores.values())).get("stories")
+    rows = [
+        (f"{stories:,} stories of {split}", "loss", "bits per byte (95%)", "from"),
+        ("---", "--:", "--:", "---"),
+    ]
+    for name, score in scores.items():
+        view, verb = score.get("views", "stories"), "bench baselines" if name in BASELINES else "evaluate"
+        ends = ends_text(view["interval_95"], ".3f", " to ")
+        link = f"[`{verb}`]({score.source.path.relative_to(root).as_posix()})"
+        rows.append((name, f"{view['loss']:.3f}", f"{view['bits_per_byte']:.3f} ({ends})", link))
+    for place, model in enumerate(material.published.get("models")):
+        keys = (("models", place, key) for key in ("loss", "bytes_per_token"))
+        bits = material.published.derived("bits per byte", ".2f", *keys).shown
+        rows.append(
+            (f"_published_: {model['name']}", f"_{model['loss']:.2f}_", f"_{bits}_", f"[there]({model['page']})")
+        )
+    return _markdown(rows) + (
+        "\n\nLoss in nats a token, each story from its start. _Published_ losses are of other stories of the corpus and"
+        " of other tokens; they become bits per byte as loss / (ln 2 × the bytes that a token has there on average),"
+        " and are there for scale only.\n"
+    )
+
+
+def _markdown(rows: list[tuple[str, ...]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _training(results: Path) -> list[tuple[str, ...]]:
@@ -82,7 +116,7 @@ def _quality(weights: Path) -> str:
         f"`weights/small` reads the {test['stories']:,} stories of TinyStories' test split at"
         f" **{view['bits_per_byte']:.3f} bits per byte** ({ends_text(view['interval_95'], '.3f', ' to ')}),"
         " a perplexity of"
-        f" {view['perplexity']:.2f}: [`evaluate small`](weights/small/evaluation/{file.name}).\n"
+        f" {view['perplexity']:.2f}: [`evaluate small`](weights/small/evaluation/{file.name})."
     )
 
 

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import exp, prod
+from math import exp, log, prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,6 +26,7 @@ RULES: dict[str, Callable[..., float]] = {
     "scaled": lambda value, to, of: value * to / of,
     "scaled ratio": lambda value, to, of, other: value * to / of / other,
     "perplexity at": lambda loss, end, bits: exp(loss * end / bits),
+    "bits per byte": lambda loss, bytes_per_token: loss / (log(2) * bytes_per_token),
     "words": lambda text: len(text.split()),
     "count": len,
 }

@@ -9,6 +9,7 @@ from typing import Any
 from tinytale.config import TrainConfig
 from tinytale.data.shards import MANIFEST_FILE, Manifest
 from tinytale.errors import TaleError, UsageError
+from tinytale.evaluation.ngrams import BASELINES
 from tinytale.files import read_json
 from tinytale.report.paper.facts import Fact, Key, Source, derive
 from tinytale.runs import RunFolder, model_folder
@@ -19,6 +20,8 @@ BENCHES = ("S", "124M")
 """Sizes whose training steps a report shows."""
 TELLINGS = ("M", "M-avx2")
 """Results of telling that it shows: with AMX and without."""
+BESIDE = {name: f"baselines/{name}" for name in BASELINES} | {"pocket": "pocket"}
+"""Folders of results that stand beside a run's own, by name."""
 TINYSTORIES = "roneneldan/TinyStories"
 """Its repository on the Hub."""
 
@@ -129,6 +132,10 @@ class RunMaterial:
         """The first result that has a part of the full suite."""
         return next((score for score in self.scores if score.has(part)), None)
 
+    def score_on(self, digest: str, split: str) -> Score | None:
+        """The result on a split of the dataset with this digest."""
+        return next((one for one in self.scores if one.split == split and one.get("digest") == digest), None)
+
     def last(self, field: str, until: int | None = None) -> tuple[int, str] | None:
         """Where the metrics name something for the last time, or for the last time until a place in them."""
         place = last_with(self.metrics.content, field, until)
@@ -226,6 +233,11 @@ class Results:
         found = (source for source in self._folder("reading", "toml") if source.get("told", "weights") == weights)
         return next(found, None)
 
+    def beside(self, digest: str, split: str) -> dict[str, Score]:
+        """What baselines and other models score on a split of the dataset with this digest, by name."""
+        found = ((name, Score(source, split)) for name, folder in BESIDE.items() for source in self._folder(folder))
+        return {name: score for name, score in found if score.get("digest") == digest}
+
     @cached_property
     def benches(self) -> dict[str, Source]:
         """Step times, here and by other programs, by the size of the model."""
@@ -262,6 +274,20 @@ class Material:
         if name not in self.drawings:
             self.drawings[name] = draw()
         return self.drawings[name]
+
+    def beside(self, split: str) -> dict[str, Score]:
+        """The scores on a split of the subject's dataset, by name: baselines, other models, and the runs."""
+        digest = self.subject.config.data.digest
+        runs = {run.name: run.score_on(digest, split) for run in self.runs}
+        return self.results.beside(digest, split) | {name: score for name, score in runs.items() if score}
+
+    @cached_property
+    def shared_split(self) -> str:
+        """On which split the baselines stand beside the subject: test if they have been scored there, else dev."""
+        for split in ("test", "dev"):
+            if self.beside(split).keys() >= BASELINES.keys():
+                return split
+        return self.subject.score.split if self.subject.score else "test"
 
     @cached_property
     def survey(self) -> Source | None:
@@ -312,6 +338,7 @@ class Material:
             if run.samples:
                 yield run.samples
         yield self.published
+        yield from (score.source for score in self.beside(self.shared_split).values())
         for source in (
             self.survey,
             self.notes,

@@ -1,5 +1,6 @@
 """How well the model predicts stories that it has not seen, beside its cost and beside others."""
 
+from tinytale.evaluation.ngrams import BASELINES
 from tinytale.evaluation.results import VIEWS
 from tinytale.report.paper.chapters.ablations import ablations
 from tinytale.report.paper.chapters.discussion import still_falling
@@ -19,7 +20,7 @@ def results(material: Material) -> Section:
     run = material.subject
     parts: list[Part] = []
     if run.score:
-        parts += _perplexity(material, run.score)
+        parts += [*_perplexity(material, run.score), *_beside(material)]
     parts += _curves(material)
     if len(material.runs) > 1:
         parts.append(_side_by_side(material))
@@ -77,7 +78,7 @@ def _perplexity(material: Material, score: Score) -> list[Part]:
         Paragraph(text, "Perplexity and bits per byte"),
         Display('"loss" = (sum_i n_i) / N, quad "perplexity" = e^"loss",'),
         Display('"bits per byte" = (sum_i n_i) / (ln 2 thin sum_i b_i).'),
-        Paragraph(told + _where_the_loss_lies(score) + _others(material, score)),
+        Paragraph(told + _where_the_loss_lies(score)),
         Table(
             "scores",
             say("Prediction of the stories of `{name}`. Loss in nats a token.", name=str(name).rsplit("/", 1)[-1]),
@@ -122,18 +123,40 @@ def _where_the_loss_lies(score: Score) -> Text:
     )
 
 
-def _others(material: Material, score: Score) -> Text:
-    """A published model on the same kind of stories, for scale."""
-    if not material.tinystories:
-        return ()
-    paper = material.published
-    return say(
-        " For scale: a model of {layers} layers and width {width} in [eldan2023], trained on the whole corpus, has"
-        " about {bits} bits per byte on v1.",
-        layers=paper.fact("paper", "layers"),
-        width=paper.fact("paper", "width"),
-        bits=paper.fact("paper", "bits_per_byte", form=".2f"),
-    )
+def _beside(material: Material) -> list[Part]:
+    """Baselines, the runs, other models and published ones, in one table; nothing if there are only the runs."""
+    split = material.shared_split
+    scores = material.beside(split)
+    models = material.published.get("models") if material.tinystories else []
+    if not models and scores.keys() <= {run.name for run in material.runs}:
+        return []
+    rows = [(say("model"), say("loss"), say("bits per byte (95%)"))]
+    for name, score in scores.items():
+        view, bits = ("views", "stories"), score.fact("views", "stories", "bits_per_byte", form=".3f")
+        loss = score.fact(*view, "loss", form=".3f")
+        ends = say("{n} (", n=bits) + interval(score, *view, form=".3f") + say(")")
+        rows.append((say("{name}", name=name), say("{n}", n=loss), ends))
+    groups = (len(rows),) if models and scores else ()
+    for place, model in enumerate(models):
+        loss, size = ("models", place, "loss"), ("models", place, "bytes_per_token")
+        rows.append(
+            (
+                say(f"{{name}} [{model['work']}]†", name=model["name"]),
+                say("{n}", n=material.published.fact(*loss, form=".2f")),
+                say("{n}", n=material.published.derived("bits per byte", ".2f", loss, size)),
+            )
+        )
+    caption = say(f"Nats a token and bits per byte; ours on the same {split} stories, from their start.")
+    if scores.keys() & BASELINES.keys():
+        caption += say(
+            " The baselines are counted on train, the longest with modified Kneser-Ney smoothing [chen1999]."
+        )
+    if models:
+        caption += say(
+            " †Published: other stories of the corpus and other tokens, the loss converted by the bytes a token has;"
+            " for scale only."
+        )
+    return [Table("beside", caption, tuple(rows), groups=groups)]
 
 
 def _curves(material: Material) -> list[Part]:
