@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from tinytale.config import ModelConfig
+from tinytale.data.names import name_lists
 from tinytale.data.tokenizer import Tokenizer, load_tokenizer
 from tinytale.evaluation.prompts import read_prompts
 from tinytale.evaluation.sense import (
@@ -78,13 +79,11 @@ def test_the_lists_are_changed_only_with_their_versions():
 
 
 def test_no_measured_name_stands_in_a_text_or_a_list_that_is_trained_on():
-    names = {opening.name.lower() for opening in read_openings()[1]["rare"]}
-    data = resources.files("tinytale.data")
-    lists = [file for name in ("names.txt", "builtin.toml") if (file := data.joinpath(name)).is_file()]
-    assert lists
-    for file in lists:
-        found = names & {word.lower() for word in re.findall(r"[^\W\d_]+", file.read_text(encoding="utf-8"))}
-        assert not found, f"{file} has names that are measured: {found}"
+    measured = {opening.name for opening in read_openings()[1]["rare"]}
+    assert measured == set(name_lists()["measured"]) and not measured & set(name_lists()["replacements"])
+    names = {name.lower() for name in measured}
+    builtin = resources.files("tinytale.data").joinpath("builtin.toml").read_text(encoding="utf-8")
+    assert not names & {word.lower() for word in re.findall(r"[^\W\d_]+", builtin)}
     assert not names & {word.lower() for prompt in read_prompts()[1] for word in re.findall("[A-Za-z]+", prompt.text)}
 
 
