@@ -139,7 +139,7 @@ def test_the_probability_of_a_word_of_several_tokens_is_the_product_of_theirs(mo
         exp_V = logits_TV[len(context) - 1 + place].exp()
         expected *= float(exp_V[token] / exp_V.sum())
     found = likelihood(TorchDecoder(model, slots=1), context, word)
-    assert found.probability == pytest.approx(expected, rel=1e-4) and not found.likeliest
+    assert found.probability == pytest.approx(expected, rel=1e-4, abs=0.0) and not found.likeliest
     likeliest = int(logits_TV[len(context) - 1].argmax())
     assert likelihood(TorchDecoder(model, slots=1), context, [likeliest, word[0]]).likeliest
 
