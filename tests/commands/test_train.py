@@ -318,12 +318,12 @@ def test_a_run_may_follow_a_teacher(tale, dataset: Path, out: Path):
     assert tale("train", dataset, "--out", out, *TINY, "--max-steps=1").code == 0
     taught = out.parent / "taught"
     for refused, message in (
-        (["--run.teacher-weight=0.7"], "teacher_weight is 0.7, but there is no teacher"),
-        (["--run.teacher=none"], "run.teacher: there is no folder 'none'; expected a run or a model folder"),
-        ([f"--run.teacher={taught}"], "is the run itself"),
-        ([f"--run.teacher={out}", "--model.context-length=17"], "has 16 positions"),
+        (tiny(**{"--run.teacher-weight": 0.7}), "teacher_weight is 0.7, but there is no teacher"),
+        (tiny(**{"--run.teacher": "none"}), "run.teacher: there is no folder 'none'; expected a run or a model folder"),
+        (tiny(**{"--run.teacher": taught}), "is the run itself"),
+        (tiny(**{"--run.teacher": out, "--model.context-length": 17}), "has 16 positions"),
     ):
-        ended = tale("train", dataset, "--out", taught, *TINY, *refused)
+        ended = tale("train", dataset, "--out", taught, *refused)
         assert ended.code == 2 and message in ended.err and not (taught / "config.toml").exists()
     options = [f"--run.teacher={out}", "--run.teacher-weight=0.7"]
     assert tale("train", dataset, "--out", taught, *TINY, *options, "--max-steps=2").code == 0

@@ -228,6 +228,3 @@ def test_a_weight_needs_a_teacher(settled: Callable[..., TrainConfig]):
     assert settled(run={"teacher": "", "teacher_digest": "0" * 64}).run.teacher_digest == ""
     with pytest.raises(UsageError, match=r"teacher_weight is 0\.7, but there is no teacher; name one"):
         settled(run={"teacher": "", "teacher_weight": 0.7})
-    for weight in (0.0, 1.5, float("nan"), -1.0):
-        with pytest.raises(UsageError, match="a share above 0 and at most 1"):
-            RunConfig(teacher_weight=weight)
