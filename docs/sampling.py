@@ -2,8 +2,8 @@
 
     python docs/sampling.py FOLDER DATASET --out docs/results/sampling
 
-For each setting: 200 stories without a prompt, and the openings with rare names. The stories are kept beside the figures,
-for readers.
+For each setting: 200 stories without a prompt, and the openings with rare names. The figures are kept, and beside them
+the stories, for readers.
 """
 
 import argparse
