@@ -55,6 +55,19 @@ def test_small_has_equal_logits_in_transformers_and_knows_stories(small: Path):
     assert token_nats(logits_BTV[:, :-1], tokens_BT[:, 1:]).mean() < 0.3 * math.log(4096)
 
 
+def test_small_is_used_by_transformers_as_it_must_be(small: Path):
+    """No token types, which transformers 4 would add to the embedding; padding; a conversation as one story."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(small / "model")
+    padded = tokenizer(["One day", "One day, a little fox"], padding=True)
+    assert set(padded) == {"input_ids", "attention_mask"}
+    assert padded["attention_mask"][0][-1] == 0 and padded["attention_mask"][1][-1] == 1
+    turns = [{"role": "user", "content": "One day,"}, {"role": "assistant", "content": " a fox"}]
+    story = tokenizer.apply_chat_template(turns, tokenize=False)
+    assert story == "<|endoftext|>One day, a fox"
+    ours = load_tokenizer(small / "model")
+    assert tokenizer(story)["input_ids"] == [ours.end_of_text, *ours.encode("One day, a fox")]
+
+
 def test_small_exported_and_imported_again_tells_the_same_stories_in_transformers(tale, small: Path, tmp_path: Path):
     """Equal logits, and equal greedy text for 200 prompts; all in float32."""
     exported, back = tmp_path / "exported", tmp_path / "back"

@@ -65,9 +65,9 @@ def test_saving_leaves_the_model_as_it_was(folder: Path, tmp_path: Path):
 
 
 def test_the_layout_of_old_gpt2_files_is_read(folder: Path):
-    """As OpenAI's own on the Hub: no prefix, causal masks among the weights, the output layer once more."""
+    """As OpenAI's own on the Hub: causal masks among the weights, the output layer once more."""
     model = load_model(folder)
-    weights = {name.removeprefix("transformer."): t for name, t in load_file(folder / "model.safetensors").items()}
+    weights = load_file(folder / "model.safetensors")
     for layer in range(2):
         weights[f"h.{layer}.attn.bias"] = torch.ones(1, 1, 6, 6)
         weights[f"h.{layer}.attn.masked_bias"] = torch.tensor(-10_000.0)
@@ -75,6 +75,25 @@ def test_the_layout_of_old_gpt2_files_is_read(folder: Path):
     save_file(weights, folder / "model.safetensors")
     back = load_model(folder)
     assert all(torch.equal(tensor, back.state_dict()[name]) for name, tensor in model.state_dict().items())
+
+
+def test_the_names_that_transformers_writes_are_read(folder: Path):
+    model = load_model(folder)
+    weights = {f"transformer.{name}": tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors")
+    back = load_model(folder)
+    assert all(torch.equal(tensor, back.state_dict()[name]) for name, tensor in model.state_dict().items())
+
+
+def test_what_other_programs_ask_of_a_folder_is_there(tmp_path: Path):
+    save_model(tmp_path, GPT2(ModelConfig(**SHAPE)), end_of_text=10, tokenizer_json=b"{}")
+    tokenizer = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    # transformers 4 adds the embedding of token 0 to every position where the tokenizer gives token types
+    assert tokenizer["model_input_names"] == ["input_ids", "attention_mask"]
+    assert tokenizer["pad_token"] == tokenizer["eos_token"] == "<|endoftext|>"
+    assert json.loads((tmp_path / "config.json").read_text())["n_ctx"] == SHAPE["context_length"]  # mlx-lm's name
+    names = load_file(tmp_path / "model.safetensors")
+    assert "wte.weight" in names and not any(name.startswith("transformer.") for name in names)
 
 
 def test_defaults_are_those_of_gpt2_small(tmp_path: Path):
@@ -114,17 +133,17 @@ def test_a_config_of_something_else_is_refused_with_what_is_wrong(folder: Path, 
     assert message in str(error.value) and str(folder) in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["transformer.wpe.weight", "transformer.h.1.ln_2.bias"])
+@pytest.mark.parametrize("name", ["wpe.weight", "h.1.ln_2.bias"])
 def test_a_weight_that_is_missing_is_named(folder: Path, name: str):
     weights = load_file(folder / "model.safetensors")
     del weights[name]
     save_file(weights, folder / "model.safetensors")
-    with pytest.raises(TaleError, match=f"lacks {name.removeprefix('transformer.')}"):
+    with pytest.raises(TaleError, match=f"lacks {name}"):
         load_model(folder)
 
 
 def test_a_weight_that_gpt2_does_not_have_is_named(folder: Path):
-    weights = load_file(folder / "model.safetensors") | {"transformer.h.0.rotary": torch.ones(2)}
+    weights = load_file(folder / "model.safetensors") | {"h.0.rotary": torch.ones(2)}
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(TaleError, match=r"holds h\.0\.rotary, which GPT-2 does not have"):
         load_model(folder)

@@ -43,6 +43,8 @@ _OURS = {ours: (theirs, transposed) for ours, theirs, transposed in NAMES}
 EMBEDDING, HEAD = "wte.weight", "lm_head.weight"
 _NOT_WEIGHTS = re.compile(r"^(h\.\d+\.attn\.(bias|masked_bias)|lm_head\.weight)$")
 """What GPT-2 files may hold besides weights: causal masks, and the output layer, which is the embedding again."""
+CHAT_TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+"""A conversation is one story: its turns follow one another, as our server takes them."""
 
 
 def hugging_face_name(name: str) -> tuple[str, bool]:
@@ -67,6 +69,7 @@ def hugging_face_config(config: ModelConfig, end_of_text: int, dtype: torch.dtyp
         "activation_function": "gelu_new",
         "vocab_size": config.vocab_size,
         "n_positions": config.context_length,
+        "n_ctx": config.context_length,  # its older name, which mlx-lm asks for
         "n_embd": config.width,
         "n_layer": config.layers,
         "n_head": config.heads,
@@ -80,6 +83,23 @@ def hugging_face_config(config: ModelConfig, end_of_text: int, dtype: torch.dtyp
         "eos_token_id": end_of_text,
         "dtype": str(dtype).removeprefix("torch."),
         **own,
+    }
+
+
+def tokenizer_config(context_length: int) -> dict[str, Any]:
+    """The content of `tokenizer_config.json`."""
+    end = "<|endoftext|>"
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context_length,
+        # Without this, transformers 4 gives GPT-2 token types too, and GPT-2 adds the first token's embedding to all.
+        "model_input_names": ["input_ids", "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+        "bos_token": end,
+        "eos_token": end,
+        "unk_token": end,
+        "pad_token": end,
+        "chat_template": CHAT_TEMPLATE,
     }
 
 
@@ -101,22 +121,11 @@ def save_model(
     weights = {}
     for name, parameter in model.state_dict().items():
         theirs, transposed = hugging_face_name(name)
-        weights[f"transformer.{theirs}"] = (parameter.T if transposed else parameter).to("cpu", dtype).contiguous()
+        weights[theirs] = (parameter.T if transposed else parameter).to("cpu", dtype).contiguous()
     write_bytes(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
     if tokenizer_json is not None:
         write_bytes(folder / "tokenizer.json", tokenizer_json)
-        end = "<|endoftext|>"
-        write_json(
-            folder / "tokenizer_config.json",
-            {
-                "tokenizer_class": "PreTrainedTokenizerFast",
-                "model_max_length": model.config.context_length,
-                "clean_up_tokenization_spaces": False,
-                "bos_token": end,
-                "eos_token": end,
-                "unk_token": end,
-            },
-        )
+        write_json(folder / "tokenizer_config.json", tokenizer_config(model.config.context_length))
     write_json(
         folder / "generation_config.json", {"bos_token_id": end_of_text, "eos_token_id": end_of_text, "do_sample": True}
     )
