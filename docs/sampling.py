@@ -66,14 +66,16 @@ def figures_of(stories: list[Told], lexicon: Lexicon) -> dict[str, Any]:
     }
 
 
-def names_of(decoder: Decoder, tokenizer: Tokenizer, decoding: Decoding) -> dict[str, Any] | None:
+def names_of(decoder: Decoder, tokenizer: Tokenizer, decoding: Decoding) -> dict[str, Any]:
     """The share of openings whose hero's rare name is said again, drawn so."""
     openings = read_openings()[1]["rare"]
     prompts = [tokenizer.encode(opening.text) for opening in openings]
     seeds = [(0, place) for place in range(len(openings))]
     told = tell_all(decoder, tokenizer, prompts, decoding, seeds, OPENING_TOKENS, "openings")
     said = [says(text.text, opening.name) for text, opening in zip(told, openings, strict=True)]
-    return share(said, groups=[opening.name for opening in openings])
+    figure = share(said, groups=[opening.name for opening in openings])
+    assert figure is not None
+    return figure
 
 
 def main() -> None:
@@ -87,12 +89,12 @@ def main() -> None:
     tokenizer = load_tokenizer(folder)
     lexicon = Lexicon(open_splits(asked.dataset, Manifest.load(asked.dataset))["train"], "word")
     decoder = decoder_for(load_model(folder), SLOTS)
-    result: dict[str, Any] = {}
+    result: dict[str, dict[str, Any]] = {}
     print("| " + " | ".join(("drawn with", *COLUMNS)) + " |\n| --- |" + " --: |" * len(COLUMNS))
     for name, decoding in SETTINGS.items():
         seeds = [(0, sample) for sample in range(STORIES)]
         told = tell_all(decoder, tokenizer, [[]] * STORIES, decoding, seeds, NEW_TOKENS, name)
-        found = figures_of(told, lexicon) | {"rare names": names_of(decoder, tokenizer, decoding)}
+        found: dict[str, Any] = figures_of(told, lexicon) | {"rare names": names_of(decoder, tokenizer, decoding)}
         result[name] = {"settings": asdict(decoding), **found}
         file = name.replace(" ", "-").replace(",", "").replace(".", "")
         write_json(asked.out / "stories" / f"{file}.json", {"stories": [story.text for story in told]})

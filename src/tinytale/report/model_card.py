@@ -231,7 +231,7 @@ story = model.generate(**start, do_sample=True, temperature=0.8, max_length={con
 print(tokenizer.decode(story[0], skip_special_tokens=True))
 ```
 
-`<|endoftext|>` opens and closes every story: put it before a prompt of your own too. It is the padding token as well, so
+`<|endoftext|>` opens and closes every story: put it before a prompt of your own too. It is the padding token too, so
 a collator that leaves padding out of the loss leaves out the ends of stories. {ours}"""
 
 

@@ -18,7 +18,8 @@ from tinytale.errors import TaleError
 from tinytale.generation.choosing import choice_for
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Decoding
-from tinytale.serve.app import Served, make_app
+from tinytale.serve.app import make_app
+from tinytale.serve.asking import Served
 from tinytale.serve.guard import LOOPBACK, Guard
 from tinytale.serve.own_thread import apart
 from tinytale.serve.scheduler import Scheduler
