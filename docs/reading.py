@@ -2,11 +2,14 @@
 
     python docs/reading.py mix READING.json --out FOLDER real=FILE old=FILE new=FILE
     python docs/reading.py count READING.json reader1.json reader2.json
+    python docs/reading.py marks READING.json MARKS.toml --told new --weights SHA-256
 
 `mix` writes the stories for the readers, and a key for us; `count` adds the grades and prints the table. A FILE is JSON
 with a list `stories`, of which the first 30 are taken. A reader's file is a list of objects, one a story: `number`, a
 grade for each criterion of the rubric (`tinytale.evaluation.rubric`), and `faults`, a list of kinds and severities.
-READING.json keeps whose each story is (with a hash of its text, not the text), the grades and the figures.
+READING.json keeps whose each story is (with a hash of its text, not the text), the grades and the figures. `marks`
+writes down, for the report, which stories of one author and which real ones have faults that a reader calls clear or
+grave.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import hashlib
 import itertools
 import json
 import random
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -90,6 +94,32 @@ def _agreement(grades: dict[str, Any], criterion: str) -> dict[str, float]:
     }
 
 
+def marks(reading: Path, out: Path, told: str, weights: str) -> None:
+    """Keep the kinds in MARKS.toml, and write anew which stories have them: those of `told`, and real ones."""
+    content = json.loads(reading.read_text(encoding="utf-8"))
+    head = out.read_text(encoding="utf-8").split("[told]")[0]
+    kinds = list(tomllib.loads(head)["kinds"])
+    parts = [head]
+    for section, author, source in (("told", told, f'weights = "{weights}"'), ("real", "real", 'split = "dev"')):
+        chosen = sorted((s for s in content["stories"] if s["author"] == author), key=lambda story: story["place"])
+        found = [
+            {
+                fault["kind"]
+                for given in content["readers"].values()
+                for fault in given[story["number"] - 1]["faults"]
+                if fault["severity"] != "slight"
+            }
+            for story in chosen
+        ]
+        parts.append(f"[{section}]\n{source}\nstories = [")
+        parts += [f'    "{" ".join(kind for kind in kinds if kind in story)}",' for story in found]
+        parts.append(f"]\n\n[{section}.failing]")
+        parts += [f"{kind} = {sum(kind in story for story in found)}" for kind in kinds]
+        flawless = sum(not story for story in found)
+        parts.append(f"\n[{section}.all]\nread = {len(found)}\nflawless = {flawless}\n")
+    write_text(out, "\n".join(parts).rstrip("\n") + "\n")
+
+
 def _table(content: dict[str, Any]) -> str:
     rows = [("author", "stories", *CRITERIA), ("---", "--:", *["--:"] * len(CRITERIA))]
     for author, found in content["figures"].items():
@@ -110,8 +140,15 @@ def main() -> None:
     counting = verbs.add_parser("count")
     counting.add_argument("reading", type=Path)
     counting.add_argument("readers", nargs="+", type=Path)
+    marking = verbs.add_parser("marks")
+    marking.add_argument("reading", type=Path)
+    marking.add_argument("marks", type=Path)
+    marking.add_argument("--told", required=True)
+    marking.add_argument("--weights", required=True)
     asked = parser.parse_args()
-    if asked.verb == "mix":
+    if asked.verb == "marks":
+        marks(asked.reading, asked.marks, asked.told, asked.weights)
+    elif asked.verb == "mix":
         asked.out.mkdir(parents=True, exist_ok=True)
         mix(asked.reading, asked.out, {name: Path(file) for name, _, file in (a.partition("=") for a in asked.authors)})
     else:

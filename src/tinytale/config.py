@@ -17,6 +17,9 @@ from tinytale.errors import UsageError
 
 Settings = TypeVar("Settings")
 
+TEMPERATURE = 0.6
+"""At which stories are drawn when nobody says how."""
+
 FILLED_IN_BY_TRAIN = {"vocab_size", "folder", "digest", "start_digest", "teacher_digest"}
 """Fields that are no options: the dataset decides them, or the weights that training begins with or follows."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinytale.config import TEMPERATURE
 from tinytale.data.tokenizer import Tokenizer, load_tokenizer
 from tinytale.errors import TaleError, UsageError
 from tinytale.evaluation.perplexity import nats_from_story_starts
@@ -92,7 +93,7 @@ class Storyteller:
         *,
         samples: int = 1,
         max_new_tokens: int = 400,
-        temperature: float = 0.8,
+        temperature: float = TEMPERATURE,
         top_k: int | None = None,
         top_p: float | None = None,
         min_p: float | None = None,
@@ -176,7 +177,7 @@ class Storyteller:
         prompt: str = "",
         *,
         max_new_tokens: int = 400,
-        temperature: float = 0.8,
+        temperature: float = TEMPERATURE,
         top_k: int | None = None,
         top_p: float | None = None,
         min_p: float | None = None,

@@ -1,12 +1,15 @@
+import re
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from tinytale.config import TEMPERATURE
 from tinytale.data.tokenizer import load_tokenizer
 from tinytale.inspection.split import split_data
 from tinytale.serve.app import PAGE
 from tinytale.serve.page_routes import LONGEST_TEXT
+from tinytale.serve.schema import Settings
 
 
 def test_any_text_is_split_into_tokens(server, model: Path):
@@ -47,3 +50,8 @@ def test_a_place_that_no_file_has_is_refused(server, model: Path, start: object)
 
 def test_the_whole_page_is_small():
     assert sum(path.stat().st_size for path in PAGE.values()) < 100_000
+
+
+def test_the_page_draws_as_everything_else_does_when_nobody_says_how():
+    field = re.search(r'temperature: \{.*value: "([^"]+)" \}', PAGE["write.js"].read_text(encoding="utf-8"))
+    assert field and float(field[1]) == TEMPERATURE == Settings(model="any").temperature

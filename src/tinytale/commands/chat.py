@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinytale.commands.options import Device
+from tinytale.config import TEMPERATURE
 from tinytale.console import console
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import write_text
@@ -29,7 +30,7 @@ HELP = """Type how the story goes on, and the model continues; an empty line let
 def chat(
     folder: str = "small",
     *,
-    temperature: float = 0.8,
+    temperature: float = TEMPERATURE,
     max_new_tokens: int = 60,
     seed: int = 0,
     device: Device = "auto",

@@ -7,6 +7,7 @@ from typing import Any
 
 import tinytale
 from tinytale.commands.options import Device, Precision, print_json
+from tinytale.config import TEMPERATURE
 from tinytale.console import console
 from tinytale.errors import UsageError
 
@@ -18,7 +19,7 @@ def generate(
     samples: int = 1,
     max_new_tokens: int = 400,
     greedy: bool = False,
-    temperature: float = 0.8,
+    temperature: float = TEMPERATURE,
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,

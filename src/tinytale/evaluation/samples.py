@@ -16,7 +16,7 @@ from tinytale.generation.decoding import Decoding
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSettings:
-    """How the stories are told: as `generate` does unless told otherwise."""
+    """How the stories are told: always so, whatever `generate` does by itself, so that results compare."""
 
     stories: int = 200
     temperature: float = 0.8

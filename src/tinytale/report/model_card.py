@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from tinytale.config import TrainConfig
+from tinytale.config import TEMPERATURE, TrainConfig
 from tinytale.errors import TaleError
 from tinytale.evaluation.intervals import ends_text
 from tinytale.evaluation.memorisation import memorisation_rows
@@ -227,7 +227,7 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 model = GPT2LMHeadModel.from_pretrained("{loaded_from}", dtype="float32")
 tokenizer = AutoTokenizer.from_pretrained("{loaded_from}")
 start = tokenizer("<|endoftext|>", return_tensors="pt")
-story = model.generate(**start, do_sample=True, temperature=0.8, max_length={config.model.context_length})
+story = model.generate(**start, do_sample=True, temperature={TEMPERATURE:g}, max_length={config.model.context_length})
 print(tokenizer.decode(story[0], skip_special_tokens=True))
 ```
 

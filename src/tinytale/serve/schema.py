@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from tinytale.config import TEMPERATURE
+
 LONGEST_PROMPT = 20_000
 """Characters; a context is shorter."""
 MOST_CHOICES = 8
@@ -32,7 +34,7 @@ class Settings(BaseModel):
 
     model: str
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+    temperature: Annotated[float, Field(ge=0, le=2)] = TEMPERATURE
     """0 takes the likeliest token always."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=1)] | None = None

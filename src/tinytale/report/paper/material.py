@@ -45,6 +45,10 @@ class Score:
         """Whether something was measured there."""
         return self.get(*key) is not None
 
+    def is_of_the_stories_of(self, other: "Score") -> bool:
+        """Whether both are of one split, as its sizes tell; the train splits beside it may differ."""
+        return all(self.get(size) == other.get(size) for size in ("split", "stories", "bytes", "tokens_scored"))
+
 
 @dataclass(frozen=True)
 class RunMaterial:
@@ -233,10 +237,10 @@ class Results:
         found = (source for source in self._folder("reading", "toml") if source.get("told", "weights") == weights)
         return next(found, None)
 
-    def beside(self, digest: str, split: str) -> dict[str, Score]:
-        """What baselines and other models score on a split of the dataset with this digest, by name."""
+    def beside(self, split: str) -> dict[str, Score]:
+        """What baselines and other models score on a split, by name."""
         found = ((name, Score(source, split)) for name, folder in BESIDE.items() for source in self._folder(folder))
-        return {name: score for name, score in found if score.get("digest") == digest}
+        return {name: score for name, score in found if score.has("views")}
 
     @cached_property
     def benches(self) -> dict[str, Source]:
@@ -276,10 +280,12 @@ class Material:
         return self.drawings[name]
 
     def beside(self, split: str) -> dict[str, Score]:
-        """The scores on a split of the subject's dataset, by name: baselines, other models, and the runs."""
+        """The scores on the stories of a split of the subject's dataset: baselines, other models, and the runs."""
         digest = self.subject.config.data.digest
+        own = self.subject.score_on(digest, split)
         runs = {run.name: run.score_on(digest, split) for run in self.runs}
-        return self.results.beside(digest, split) | {name: score for name, score in runs.items() if score}
+        found = self.results.beside(split) | {name: score for name, score in runs.items() if score}
+        return {name: score for name, score in found.items() if own and score.is_of_the_stories_of(own)}
 
     @cached_property
     def shared_split(self) -> str:

@@ -14,7 +14,7 @@ const EXAMPLES = [
 ];
 
 const FIELDS = {
-  temperature: { label: "Temperature", min: "0.1", max: "2", step: "0.05", value: "0.8" },
+  temperature: { label: "Temperature", min: "0.1", max: "2", step: "0.05", value: "0.6" },
   top_p: { label: "Top-p", min: "0.05", max: "1", step: "0.05", value: "1" },
   max_tokens: { label: "Max tokens", min: "1", step: "1", value: "", placeholder: "as it ends" },
   seed: { label: "Seed", min: "0", max: "999999999", step: "1", value: "0" },
