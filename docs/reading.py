@@ -9,7 +9,7 @@ with a list `stories`, of which the first 30 are taken. A reader's file is a lis
 grade for each criterion of the rubric (`tinytale.evaluation.rubric`), and `faults`, a list of kinds and severities.
 READING.json keeps whose each story is (with a hash of its text, not the text), the grades and the figures. `marks`
 writes down, for the report, which stories of one author and which real ones have faults that a reader calls clear or
-grave.
+grave, and the mean grades of both.
 """
 
 import argparse
@@ -116,7 +116,9 @@ def marks(reading: Path, out: Path, told: str, weights: str) -> None:
         parts.append(f"]\n\n[{section}.failing]")
         parts += [f"{kind} = {sum(kind in story for story in found)}" for kind in kinds]
         flawless = sum(not story for story in found)
-        parts.append(f"\n[{section}.all]\nread = {len(found)}\nflawless = {flawless}\n")
+        parts.append(f"\n[{section}.all]\nread = {len(found)}\nflawless = {flawless}\n\n[{section}.grades]")
+        figures = content["figures"][author]
+        parts += [*(f"{criterion} = {figures[criterion]['value']:.3f}" for criterion in CRITERIA), ""]
     write_text(out, "\n".join(parts).rstrip("\n") + "\n")
 
 

@@ -104,6 +104,13 @@ def _preparation(material: Material) -> Part:
     elif manifest:
         removed = manifest.fact("removed", "duplicates_of_test")
     text += say(" ({removed} here).", removed=removed) if removed else say(".")
+    places = ((material.notes, ("rename",)), (manifest, ("settings", "rename")))
+    renamed = next((source.fact(*key, form=".0%") for source, key in places if source and source.get(*key)), None)
+    if renamed:
+        text += say(
+            " In {share} of the train stories names are replaced by rare ones, so that the model learns to repeat them.",
+            share=renamed,
+        )
     text += (
         say(
             " The dataset is known by its SHA-256, `{digest}…`, and the batch of a step depends on that, the seed and"

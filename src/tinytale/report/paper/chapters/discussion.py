@@ -185,7 +185,7 @@ def _limits(material: Material) -> list[Text]:
         )
     else:
         items.append(say("Coherence and relevance have not been measured: `tinytale evaluate --suite full`."))
-    if not run.score_with("judge"):
+    if not run.score_with("judge") and not (material.reading and material.reading.get("told", "grades")):
         items.append(say("Nobody has graded plot and consistency: people, or a judge (`evaluate --judge`), could."))
     if run.score and run.rounded:
         items.append(say("Scores are of float32 weights, before they were rounded for shipping."))

@@ -96,16 +96,33 @@ def _read(marks: Source) -> Text:
         for kind in kinds[:COMMON]
     ]
     text = say(
-        "Of {told} told stories (of {real} real ones), read by one reader who knew which were which, ",
+        "Of {told} told stories (of {real} real ones), read {readers}, ",
         told=marks.fact("told", "all", "read"),
         real=marks.fact("real", "all", "read"),
+        readers=str(marks.get("readers")),
     )
     flawless = say(
         ". Flawless were {told} ({real}).",
         told=marks.fact("told", "all", "flawless"),
         real=marks.fact("real", "all", "flawless"),
     )
-    return text + join(counts, ", ") + flawless
+    return text + join(counts, ", ") + flawless + _grades(marks)
+
+
+def _grades(marks: Source) -> Text:
+    """The readers' mean grades, 0 to 10, if they gave any."""
+    if not marks.get("told", "grades"):
+        return ()
+    given = [
+        say(
+            "{told} ({real}) for {criterion}",
+            told=marks.fact("told", "grades", criterion, form=".1f"),
+            real=marks.fact("real", "grades", criterion, form=".1f"),
+            criterion=criterion,
+        )
+        for criterion in marks.get("told", "grades")
+    ]
+    return say(" On a scale from zero to ten they gave ") + join(given, ", ", " and ") + say(".")
 
 
 def _relevance(score: Score) -> Text:
