@@ -108,7 +108,7 @@ def _preparation(material: Material) -> Part:
     renamed = next((source.fact(*key, form=".0%") for source, key in places if source and source.get(*key)), None)
     if renamed:
         text += say(
-            " In {share} of the train stories names are replaced by rare ones, so that the model learns to repeat them.",
+            " In {share} of the train stories names are replaced by rare ones, so that the model learns to copy them.",
             share=renamed,
         )
     text += (
