@@ -69,21 +69,21 @@ def test_small_is_used_by_transformers_as_it_must_be(small: Path):
 
 
 def test_small_exported_and_imported_again_tells_the_same_stories_in_transformers(tale, small: Path, tmp_path: Path):
-    """Equal logits, and equal greedy text for 200 prompts; all in float32."""
+    """Equal logits, and equal greedy text for 200 prompts; all in float64, where rounding hides nothing."""
     exported, back = tmp_path / "exported", tmp_path / "back"
     assert tale("export", "small", "--to=huggingface", "--out", exported).code == 0
     assert tale("import", exported, "--out", back, "--dtype=bfloat16").code == 0
     assert sha256_of(back / "model.safetensors") == sha256_of(small / "model" / "model.safetensors")
-    theirs = transformers.GPT2LMHeadModel.from_pretrained(exported, dtype=torch.float32)
-    ours, tokenizer = load_model(small / "model"), load_tokenizer(small / "model")
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(exported, dtype=torch.float64)
+    ours, tokenizer = load_model(small / "model", dtype=torch.float64), load_tokenizer(small / "model")
     end = tokenizer.end_of_text
     prompts_BT = torch.tensor([[end, *tokenizer.encode(story(3, index))[:11]] for index in range(200)])
     assert len(prompts_BT.unique(dim=0)) > 150
     with torch.no_grad():
         logits_BTV = theirs(prompts_BT).logits
-        torch.testing.assert_close(ours(prompts_BT), logits_BTV, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours(prompts_BT), logits_BTV, rtol=0, atol=1e-10)
         told = theirs.generate(prompts_BT, do_sample=False, max_new_tokens=20, pad_token_id=end)
-    cache = KVCache(ours.config, 200)
+    cache = KVCache(ours.config, 200, dtype=torch.float64)
     tokens_BT, new_BT = prompts_BT, prompts_BT
     for _ in range(20):
         with torch.no_grad():

@@ -30,7 +30,7 @@ def chat(tale, model: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def told(model: Path, text: str, seed: int, **settings: float) -> str:
-    return "".join(tinytale.load(model).stream(text, max_new_tokens=8, seed=seed, **{"temperature": 0.8, **settings}))
+    return "".join(tinytale.load(model).stream(text, max_new_tokens=8, seed=seed, **settings))
 
 
 def test_a_story_goes_on_turn_by_turn(chat, model: Path, tmp_path: Path):
