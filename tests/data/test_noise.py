@@ -24,7 +24,7 @@ class Fixed:
 
 
 def noisy(share: float = 0.3, until_step: int = 10, seed: int = 0) -> NoisyBatches:
-    return NoisyBatches(Fixed(), MANIFEST, share, until_step, seed)
+    return NoisyBatches(Fixed(), 70, MANIFEST, share, until_step, seed)
 
 
 def test_a_share_of_the_inputs_is_replaced_by_all_tokens_but_the_end_of_text_and_no_target_is():

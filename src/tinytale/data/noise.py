@@ -33,7 +33,10 @@ class NoisyBatches:
     (seed, step, `NOISE`), for all its rows, whichever are asked for.
     """
 
-    def __init__(self, batches: RowSource, manifest: Manifest, share: float, until_step: int, seed: int):
+    def __init__(
+        self, batches: RowSource, batch_size: int, manifest: Manifest, share: float, until_step: int, seed: int
+    ):
+        self.batch_size = batch_size
         self.batches, self.share, self.until_step, self.seed = batches, share, until_step, seed
         self.vocab_size, self.end_of_text = manifest.vocab_size, manifest.end_of_text
 
@@ -41,13 +44,12 @@ class NoisyBatches:
         self, step: int, rows: slice = slice(None)
     ) -> tuple[Int64[np.ndarray, "B T"], Int64[np.ndarray, "B T"]]:
         """Inputs, some of them replaced, and targets of a step; `rows` picks some of its rows."""
-        inputs_BT, targets_BT = self.batches.batch_at(step)
+        inputs_BT, targets_BT = self.batches.batch_at(step, rows)
         if step < self.until_step:
             bits = np.random.PCG64(np.random.SeedSequence((self.seed, step, NOISE)))
-            draws_BT = bits.random_raw(inputs_BT.size).reshape(inputs_BT.shape)
+            size = self.batch_size, inputs_BT.shape[1]
+            draws_BT, others_BT = (bits.random_raw(size[0] * size[1]).reshape(size)[rows] for _ in range(2))
             replaced_BT = (draws_BT / 2.0**64 < self.share) & (inputs_BT != self.end_of_text)
-            others_BT = (
-                (bits.random_raw(inputs_BT.size) % (self.vocab_size - 1)).astype(np.int64).reshape(inputs_BT.shape)
-            )
+            others_BT = (others_BT % (self.vocab_size - 1)).astype(np.int64)
             inputs_BT = np.where(replaced_BT, others_BT + (others_BT >= self.end_of_text), inputs_BT)
-        return inputs_BT[rows], targets_BT[rows]
+        return inputs_BT, targets_BT

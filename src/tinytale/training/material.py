@@ -49,7 +49,8 @@ def gather(
     state = initial_state(config, steps, ranks, begun, batches.steps_per_epoch)
     source = batches
     if data.input_noise:
-        source = NoisyBatches(batches, manifest, data.input_noise, int(data.input_noise_until * steps), run.seed)
+        until = int(data.input_noise_until * steps)
+        source = NoisyBatches(batches, data.batch_size, manifest, data.input_noise, until, run.seed)
     return Material(
         state=state,
         batches=Share(source, rows) if ranks.size > 1 else source,
