@@ -119,7 +119,7 @@ def read_study(path: Path) -> Study:
                 Variation(
                     name=name,
                     dataset=variation.get("dataset", content.get("dataset", "")),
-                    scored_on=variation.get("dataset", content.get("scored_on", content.get("dataset", ""))),
+                    scored_on=_scored_on(variation, content),
                     settings=_merged(shared, variation.get("settings", {})),
                     seeds=tuple(variation.get("seeds", content.get("seeds", [0]))),
                 )
@@ -136,6 +136,12 @@ def read_study(path: Path) -> Study:
             raise UsageError(f"{path} names no dataset for {run.variation.name!r}; add dataset = 'FOLDER'")
         run.config()
     return study
+
+
+def _scored_on(variation: dict[str, Any], content: dict[str, Any]) -> str:
+    """The dataset that scores a variation: the one it names; else its own; else the one of the whole study."""
+    places = (variation.get("scored_on"), variation.get("dataset"), content.get("scored_on"), content.get("dataset"))
+    return next((place for place in places if place), "")
 
 
 def _merged(shared: dict[str, dict[str, Any]], own: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
