@@ -39,14 +39,3 @@ def test_all_contenders_train_the_same_thing(
     assert losses["nanogpt"] == pytest.approx(losses["tinytale-float32"], abs=1e-4)
     for name in set(losses) - {"tinytale"}:  # whose optimiser is another
         assert losses[name] == pytest.approx(losses["nanogpt"], abs=0.02), name
-
-
-def test_a_whole_race(tale: Callable, dataset: Path, nanogpt: str, tmp_path: Path):
-    shape = ("--layers=1", "--width=32", "--heads=2", "--context-length=16", "--batch-size=4", "--threads=1")
-    short = ("--tokens=2560", "--sweep-tokens=640", "--dev-tokens=400", "--evaluations=4", "--rounds=2", "--steps=2")
-    done = tale("bench", "race", dataset, "--out", tmp_path, "--nanogpt", nanogpt, *shape, *short, "--json")
-    assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert found["participants"]["nanogpt"]["times_less_time"] == 1
-    assert set(found["step_seconds"]) == {"nanogpt", "control", "tinytale"}
-    assert (tmp_path / "race.png").is_file()

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from tinytale.report.paper.material import Material, RunMaterial
-from tinytale.report.race_figure import final_runs
 
 COLUMN, PAGE = 3.30, 6.85
 """Widths in inches, as the template lays them out: what is drawn at a size is printed at that size."""
@@ -112,7 +111,7 @@ def race_panels(summary: dict[str, Any]) -> bytes:
         figure = Figure(figsize=(COLUMN, 1.95), layout="constrained")
         axes = figure.subplots()
         labelled = set()
-        runs = sorted(final_runs(summary), key=lambda run: list(RACERS).index(run["who"]))
+        runs = sorted(_final_runs(summary), key=lambda run: list(RACERS).index(run["who"]))
         for run in runs:
             label, dash, colour, width = RACERS[run["who"]]
             axes.plot(
@@ -129,6 +128,12 @@ def race_panels(summary: dict[str, Any]) -> bytes:
         axes.set_ylim(target - 0.2, highest)
         _label(axes, "tokens of training", "dev loss, nats", 2.4)
         return svg_of(figure)
+
+
+def _final_runs(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that race, not those that chose a rate: nanoGPT's and the control's longest budgets, all ours."""
+    longest = {who: max((run["tokens"] for run in summary["runs"] if run["who"] == who), default=0) for who in RACERS}
+    return [run for run in summary["runs"] if run["who"] == "tinytale" or run["tokens"] == longest[run["who"]]]
 
 
 def studies_figure(studies: dict[str, dict[str, Any]]) -> bytes:
