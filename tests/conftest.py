@@ -21,10 +21,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models of tests are too sma
 for name in ("COLUMNS", "LINES"):
     os.environ.pop(name, None)  # a parallel worker has them, and the console would keep them for good
 
-hook = install_import_hook("tinytale", "beartype.beartype")
-hook.__enter__()  # for the whole session: every annotated shape and type is checked while tests run
-
 REPOSITORY = Path(__file__).parent.parent
+SOURCES = REPOSITORY / "src"
+WITH_SHAPES = [
+    ".".join(path.relative_to(SOURCES).with_suffix("").parts)
+    for path in SOURCES.rglob("*.py")
+    if "from jaxtyping" in path.read_text(encoding="utf-8")
+]
+hook = install_import_hook(WITH_SHAPES, "beartype.beartype")
+hook.__enter__()  # for the whole session: in modules that state shapes, every annotated shape and type is checked
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
