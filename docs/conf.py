@@ -40,7 +40,6 @@ html_theme = "furo"
 html_logo = html_favicon = str(WEB / "icon.svg")
 html_static_path = ["site.css", str(files("ziamath") / "fonts/STIXTwoMath-Regular.ttf")]
 html_css_files = ["site.css"]
-html_math_renderer = "mathml"
 html_copy_source = html_show_copyright = html_show_search_summary = html_use_index = False
 html_theme_options = {
     "top_of_page_buttons": [],
