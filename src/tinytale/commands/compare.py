@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tinytale.advice import command
 from tinytale.commands.options import need, print_json
 from tinytale.console import console
 from tinytale.errors import TaleError, UsageError
@@ -10,10 +11,10 @@ from tinytale.runs import find_folder
 
 
 def compare(*folders: str, out: Path | None = None, json: bool = False) -> None:
-    """Put models side by side: size, cost, scores on the same stories, every other measure, and the curves.
+    """Put models side by side: sizes, costs, scores, curves.
 
     A run is read from its config.toml, metrics.jsonl and evaluation folder. Any other GPT-2 takes part by its results:
-    first `tinytale evaluate FOLDER --data DATA --out RESULTS`, then name RESULTS here. Differences are to the first,
+    first `evaluate FOLDER --data DATA --out RESULTS`, then name RESULTS here. Differences are to the first,
     story by story.
 
     Parameters
@@ -26,7 +27,8 @@ def compare(*folders: str, out: Path | None = None, json: bool = False) -> None:
         Print one JSON object.
     """
     if not folders:
-        raise UsageError("there is nothing to compare; name some runs: tinytale compare runs/one runs/other")
+        example = command("compare", "runs/one", "runs/other")
+        raise UsageError(f"there is nothing to compare; name some runs: {example}")
     kind = out and out.suffix.lower().removeprefix(".")
     if out and (kind not in ("png", "svg") or out.is_dir()):
         raise UsageError(f"--out is {str(out)!r}; expected a file that ends in .png or .svg")
