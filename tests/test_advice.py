@@ -150,8 +150,10 @@ def test_what_the_hint_for_a_missing_library_says_can_be_run(monkeypatch: pytest
     real = importlib.util.find_spec
     monkeypatch.setattr("tinytale.commands.options.find_spec", lambda name: None if name == "granian" else real(name))
     ended = tale("serve")
-    assert ended.code == 1 and ended.err.startswith("Error: granian is not installed, which the server needs: ")
-    hint = shlex.split(ended.err.strip().partition("needs: ")[2])
+    assert ended.code == 1 and ended.err.startswith(
+        "Error: granian is not installed, which the server needs; install it: "
+    )
+    hint = shlex.split(ended.err.strip().partition("install it: ")[2])
     assert "-c" in hint and [part.partition(">=")[0] for part in hint[-2:]] == ["fastapi", "granian"]
     done = subprocess.run([*hint, "--dry-run", "--no-index", "--quiet"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -61,7 +61,7 @@ def transformers(size: Size, _: Path | None, best: bool) -> TrainingStep:
         TaleError: transformers is not installed.
     """
     if not importlib.util.find_spec("transformers"):
-        raise TaleError(f"transformers is not installed: {installation('peers', 'transformers')}")
+        raise TaleError(f"transformers is not installed; install it: {installation('peers', 'transformers')}")
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(

@@ -10,7 +10,7 @@ from tinytale.files import write_bytes
 from tinytale.runs import find_folder
 
 
-def compare(*folders: str, out: Path | None = None, json: bool = False) -> None:
+def compare(*folders: str, out: Path | None = None, all: bool = False, json: bool = False) -> None:
     """Put models side by side: sizes, costs, scores, curves.
 
     A run is read from its config.toml, metrics.jsonl and evaluation folder. Any other GPT-2 takes part by its results:
@@ -23,6 +23,8 @@ def compare(*folders: str, out: Path | None = None, json: bool = False) -> None:
         Runs, folders of results, or names of shipped weights.
     out: Path
         Draw the curves of the dev split into this file, PNG or SVG.
+    all: bool
+        Show every other measure too: endings, repetition, diversity, relevance and more.
     json: bool
         Print one JSON object.
     """
@@ -44,7 +46,7 @@ def compare(*folders: str, out: Path | None = None, json: bool = False) -> None:
     if json:
         print_json(compared)
     else:
-        for part in compare_tables(compared, console.width):
+        for part in compare_tables(compared, console.width, all):
             console.print(part, "", sep="\n")
         _say_what_lacks(compared["missing"])
     if out:

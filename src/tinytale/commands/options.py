@@ -43,7 +43,9 @@ def need(libraries: Iterable[str], extra: str, what: str = "this") -> None:
     """
     for library in libraries:
         if not find_spec(library):
-            raise TaleError(f"{library} is not installed, which {what} needs: {installation(extra, library)}")
+            raise TaleError(
+                f"{library} is not installed, which {what} needs; install it: {installation(extra, library)}"
+            )
 
 
 def check_file(path: Path | None, what: str, suffix: str = "") -> None:

@@ -201,7 +201,7 @@ class Judge:
 @asynccontextmanager
 async def _client(settings: JudgeSettings) -> AsyncIterator["AsyncOpenAI"]:
     if not find_spec("openai"):
-        raise TaleError(f"openai is not installed, which --judge needs: {installation('judge', 'openai')}")
+        raise TaleError(f"openai is not installed, which --judge needs; install it: {installation('judge', 'openai')}")
     from openai import AsyncOpenAI
 
     key = os.environ.get(KEY, "").strip() or "none"
