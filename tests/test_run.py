@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,6 +123,13 @@ def test_only_torch_and_only_the_persons_own_index_leave_the_default(run: Module
     assert options(run.CPU_INDEX) == ["torch"]
     assert options("https://torch.test") == ["torch", "the package and its libraries", "what the tests need"]
     assert run.pip_calls("core", "")["torch"] == ["--no-deps", "torch"]
+
+
+def test_readme_tells_users_of_uv_to_install_what_run_py_installs(run: ModuleType) -> None:
+    readme = (RUN_PY.parent / "README.md").read_text(encoding="utf-8")
+    ours = run.pip_calls("core", "")["the package and its libraries"][-1]
+    (theirs,) = re.findall(r"uv pip install -c constraints.txt -e '(\S+)'", readme)
+    assert sorted(re.findall(r"\w+", theirs)) == sorted(re.findall(r"\w+", ours))
 
 
 def test_torch_and_everything_declared_is_pinned_once() -> None:
