@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the site of these pages: `python3 run.py docs [FOLDER]`, then open FOLDER/index.html.
+"""Make the site of these pages: `.venv/bin/python docs/build.py [FOLDER]`, then open FOLDER/index.html.
 
 FOLDER is `docs/_site` unless named. Nothing is fetched from outside, neither now nor by a reader's browser. A broken
 link, a missing place within a page, a formula that cannot be set or a slice of the source that is gone ends it with 1.
@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE))
 try:
     from website.site import Site
 except ModuleNotFoundError as missing:
-    sys.exit(f"{missing.name} is not installed, which the site needs; this installs it and builds: python3 run.py docs")
+    sys.exit(f"{missing.name} is not installed, which the site needs: pip install -c constraints.txt -e '.[docs]'")
 
 
 def main(arguments: list[str]) -> int:
