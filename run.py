@@ -5,7 +5,11 @@
     python3 run.py test               all checks: ruff, pyright, every test (--peers: against other programs too;
                                       --full: faults, and abuse of the server, in full numbers)
     python3 run.py test ARGUMENT ...  pytest alone, with these arguments
+    python3 run.py docs               the site of all pages, in docs/_site; docs FOLDER puts it there
     python3 run.py COMMAND ...        any tinytale command (--help lists them)
+
+.venv is made anew when Python, pyproject.toml, constraints.txt or this file is another one. What you have installed
+into it yourself is named first, with the command that brings it back; a terminal is asked.
 
 Where torch comes from is settled when .venv is made (delete .venv to settle it anew), by the first that applies:
 the index that TINYTALE_TORCH_INDEX names; pip as it is set up, if PIP_FIND_LINKS is set; PyTorch's CPU index, on Linux
@@ -18,6 +22,8 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,6 +32,7 @@ import time
 from pathlib import Path
 
 WINDOWS = os.name == "nt"
+STARTED_AS = "TINYTALE_STARTED_AS"  # tells the commands what a person types who has no `tinytale` on the path
 RUN = "py run.py" if WINDOWS else "python3 run.py"
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -76,6 +83,8 @@ def pip_calls(stage: str, index: str) -> "dict[str, list[str]]":
         return {
             "what the tests need": ["--no-build-isolation", "--editable", ".[report,export,serve,judge,docs,dev]", *own]
         }
+    if stage == "docs":
+        return {"what the site needs": ["--no-build-isolation", "--editable", ".[docs]", *own]}
     return {
         "torch": ["--no-deps", "torch", *(["--index-url", index] if index else [])],
         "what builds the package": ["hatchling", "editables"],
@@ -127,6 +136,35 @@ def install(*stages: str) -> None:
             STAMP.write_text(" ".join([made_from, *done]), encoding="utf-8")
 
 
+def strangers() -> "list[str]":
+    """What a person has put into .venv by name: pip and uv leave a mark there. What tinytale pins is not among it."""
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()}
+    ours = {plain(name) for name in pinned} | {"pip", "setuptools", "tinytale", "hatchling", "editables"}
+    marks = [
+        mark for site in ("lib/python*", "Lib") for mark in VENV.glob(site + "/site-packages/*.dist-info/REQUESTED")
+    ]
+    return sorted({plain(mark.parent.name.partition("-")[0]) for mark in marks} - ours)
+
+
+def plain(name: str) -> str:
+    """The name of a package as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def may_clear() -> None:
+    """Before .venv is cleared away, say what of a person's goes with it; leave if the person wants to keep it."""
+    lost = strangers()
+    if not lost:
+        return
+    pip = shlex.quote(str(PYTHON))
+    say(f"  {VENV} has to be made anew, and holds what you installed: {', '.join(lost)}")
+    say(f"  afterwards this brings it back: {pip} -m pip install -c constraints.txt {' '.join(lost)}")
+    if sys.stdin.isatty():
+        say("  Clear it away? [y/N] ", end="")
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            sys.exit(f"{VENV} is as it was. Move it away to keep it, then start again")
+
+
 def make_venv() -> None:
     """Make .venv anew, with pip in it: by the venv module, or by uv."""
     uv = shutil.which("uv")
@@ -137,6 +175,7 @@ def make_venv() -> None:
     else:
         sys.exit(NO_PIP)
     if VENV.exists():
+        may_clear()
         say("  clearing away the old one")
         STAMP.unlink(missing_ok=True)
         shutil.rmtree(VENV)
@@ -274,17 +313,29 @@ def main(*arguments: str) -> int:
     problem = too_old(sys.version_info)
     if problem:
         sys.exit(problem)
-    testing = arguments[:1] == ("test",)
+    testing, site = arguments[:1] == ("test",), arguments[:1] == ("docs",)
     try:
-        install("core", *(["dev"] if testing else []))
+        install("core", *(["dev"] if testing else ["docs"] if site else []))
     except OSError as error:
         sys.exit(f"Cannot set up {VENV}: {error}")
     except KeyboardInterrupt:
         say("\nStopped; the next start installs anew.")
         return 130
-    if testing or not arguments:
+    if site:
+        return run(PYTHON, "-m", "sphinx", "-W", "-c", ROOT / "docs", ROOT, *(arguments[1:] or [ROOT / "docs/_site"]))
+    if testing:
         os.chdir(ROOT)
-        return test(*arguments[1:]) if testing else main_job()
+        return test(*arguments[1:])
+    if not arguments:
+        os.chdir(ROOT)
+        os.environ[STARTED_AS] = RUN
+        return main_job()
+    if arguments in (("--help",), ("-h",)):
+        print((__doc__ or "").partition("\n\n")[2].partition("\n\n")[0], end="\n\n", flush=True)
+    script = sys.argv[0]
+    os.environ[STARTED_AS] = RUN.replace(
+        "run.py", subprocess.list2cmdline([script]) if WINDOWS else shlex.quote(script)
+    )
     if WINDOWS:
         return run(TINYTALE, *arguments)
     os.execv(TINYTALE, [str(TINYTALE), *arguments])

@@ -1,4 +1,4 @@
-"""The site of these pages: `.venv/bin/sphinx-build -W -c docs . docs/_site`, then open docs/_site/index.html.
+"""The site of these pages: `python3 run.py docs`, then open docs/_site/index.html.
 
 Nothing is fetched from outside, neither now nor by a reader's browser. With `-W` a broken link, a missing place within
 a page, a formula that cannot be set or a piece of source that is gone ends it with 1.

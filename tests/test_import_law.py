@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "tinytale"
 
 LAYERS = (
-    ("errors", "files", "console", "resources"),
+    ("errors", "advice", "files", "console", "resources"),
     ("config",),
     ("allocator", "hardware", "recipes", "runs", "lock", "native"),
     ("model", "data"),
@@ -70,9 +70,9 @@ def test_model_and_data_do_not_know_each_other():
     for path in FILES:
         rooms = {module.split(".")[1] for module, _ in imports(path) if module.startswith("tinytale.")}
         if room_of(path) == "model":
-            assert rooms <= {"config", "errors", "files", "native", "model"}, path
+            assert rooms <= {"config", "errors", "advice", "files", "native", "model"}, path
         if room_of(path) == "data":
-            assert rooms <= {"data", "errors", "files", "console", "resources"}, path
+            assert rooms <= {"data", "errors", "advice", "files", "console", "resources"}, path
 
 
 @pytest.mark.parametrize(

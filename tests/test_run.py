@@ -2,8 +2,10 @@
 
 import ast
 import importlib.util
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tinytale import advice
 
 RUN_PY = Path(__file__).parents[1] / "run.py"
 
@@ -121,6 +125,13 @@ def test_only_torch_and_only_the_persons_own_index_leave_the_default(run: Module
     assert run.pip_calls("core", "")["torch"] == ["--no-deps", "torch"]
 
 
+def test_readme_tells_users_of_uv_to_install_what_run_py_installs(run: ModuleType) -> None:
+    readme = (RUN_PY.parent / "README.md").read_text(encoding="utf-8")
+    ours = run.pip_calls("core", "")["the package and its libraries"][-1]
+    (theirs,) = re.findall(r"uv pip install -c constraints.txt -e '(\S+)'", readme)
+    assert sorted(re.findall(r"\w+", theirs)) == sorted(re.findall(r"\w+", ours))
+
+
 def test_torch_and_everything_declared_is_pinned_once() -> None:
     lines = (RUN_PY.parent / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [line.partition("==")[0].lower().replace("_", "-") for line in lines if not line.startswith("#")]
@@ -197,6 +208,46 @@ def test_a_venv_that_was_half_cleared_away_is_not_trusted(
     (run.ROOT / "pyproject.toml").write_text(before, encoding="utf-8")
     run.install("core")
     assert steps == first * 2
+
+
+def put_into_venv(run: ModuleType, *names: str, requested: bool = True) -> None:
+    """Leave what pip leaves there of packages that were asked for by name, or came with others."""
+    for name in names:
+        folder = run.VENV / "lib/python3.11/site-packages" / f"{name}-1.0.dist-info"
+        folder.mkdir(parents=True)
+        (folder / ("REQUESTED" if requested else "METADATA")).touch()
+
+
+def test_what_a_person_has_installed_is_named_before_it_goes(
+    run: ModuleType, steps: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run.ROOT / "constraints.txt").write_text("torch==2.13.0\nmarkdown-it-py==4.0\n", encoding="utf-8")
+    put_into_venv(run, "jupyterlab", "My_Package", "torch", "markdown_it_py", "tinytale", "pip")
+    put_into_venv(run, "numpy", requested=False)
+    monkeypatch.setattr(run.sys, "stdin", io.StringIO())  # no terminal
+    run.install("core")
+    said = capsys.readouterr().err
+    assert "holds what you installed: jupyterlab, my-package\n" in said
+    assert f"{run.PYTHON} -m pip install -c constraints.txt jupyterlab my-package\n" in said
+    assert said.index("you installed") < said.index("clearing away") and not run.strangers()
+
+
+@pytest.mark.parametrize(("answer", "cleared"), [("y\n", True), ("n\n", False), ("\n", False), ("", False)])
+def test_at_a_terminal_nothing_of_a_person_goes_unasked(
+    run: ModuleType, steps: list[str], monkeypatch: pytest.MonkeyPatch, answer: str, cleared: bool
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    put_into_venv(run, "jupyterlab")
+    monkeypatch.setattr(run.sys, "stdin", Terminal(answer))
+    if cleared:
+        run.install("core")
+    else:
+        with pytest.raises(SystemExit, match="is as it was"):
+            run.install("core")
+    assert bool(run.strangers()) is not cleared and bool(steps) is cleared
 
 
 def test_without_ensurepip_and_uv_it_says_what_to_install(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,6 +330,47 @@ def test_the_main_job_goes_from_text_to_stories(
     shown = capfd.readouterr().out
     for what in ("TINYSTORIES/train.txt", "prepare my-stories", 'generate weights/small "Once upon a time"'):
         assert what in shown.partition("What to type next")[2]
+
+
+def test_commands_know_how_they_were_started_and_checks_do_not(
+    run: ModuleType, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run.STARTED_AS == advice.STARTED_AS
+    monkeypatch.setenv(run.STARTED_AS, "")  # so that it is put back
+    monkeypatch.delenv(run.STARTED_AS)
+    seen = []
+    monkeypatch.setattr(run, "run", lambda *command: seen.append(os.environ.get(run.STARTED_AS)) or 0)
+    monkeypatch.setattr(run.os, "execv", lambda *command: seen.append(os.environ.get(run.STARTED_AS)))
+    monkeypatch.chdir(run.ROOT)
+    monkeypatch.setattr(run.sys, "argv", ["../my clone/run.py", "doctor"])
+    run.main("test", "tests/data")
+    run.main("docs")
+    run.main("doctor")
+    run.main()
+    assert seen[:3] == [None, None, f"{run.RUN.split()[0]} '../my clone/run.py'"]
+    assert set(seen[3:]) == {run.RUN} and len(seen) == 7
+
+
+@posix
+def test_help_tells_of_what_only_run_py_does(
+    run: ModuleType, steps: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run.os, "execv", lambda *command: None)
+    monkeypatch.setenv(run.STARTED_AS, "")
+    run.main("--help")
+    said = capsys.readouterr().out
+    assert all(f"python3 run.py {what} " in said for what in ("test", "docs")) and '"""' not in said
+
+
+@pytest.mark.parametrize(("verb", "stage"), [("test", "what the tests need"), ("docs", "what the site needs")])
+def test_a_stage_comes_with_what_needs_it(
+    run: ModuleType, steps: list[str], monkeypatch: pytest.MonkeyPatch, verb: str, stage: str
+) -> None:
+    begun: list[tuple] = []
+    monkeypatch.setattr(run, "run", lambda *command: begun.append(command) or 0)
+    monkeypatch.chdir(run.ROOT)
+    assert run.main(verb, "somewhere") == 0
+    assert steps[-1] == stage and begun[0][0] == run.PYTHON and begun[0][-1] == "somewhere"
 
 
 @posix

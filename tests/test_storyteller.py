@@ -1,5 +1,6 @@
 """The Python interface."""
 
+import html
 import subprocess
 import sys
 from pathlib import Path
@@ -162,3 +163,13 @@ def test_streaming_and_scoring_refuse_before_they_begin(teller: Storyteller):
         teller.stream("One", top_k=0)
     with pytest.raises(UsageError, match="the text is empty"):
         teller.score("")
+
+
+def test_a_notebook_shows_stories_scores_and_the_teller_in_a_line_each(teller: Storyteller):
+    told = teller.generate("One day <b>", samples=3, max_new_tokens=200)
+    shown = [repr(one) for one in (*told, teller.score("One day, " * 50), teller)]
+    assert all(len(one) < 250 and "\n" not in one for one in shown), shown
+    assert shown[0].startswith("<Story 'One day <b>") and shown[0].endswith(f"ended by {told[0].ended}>")
+    assert "bits per byte" in shown[3] and "1 layers, width 16" in shown[4] and "on cpu" in shown[4]
+    page = told[0]._repr_html_()
+    assert "<b>One day &lt;b&gt;</b>" in page and html.escape(told[0].text) in page

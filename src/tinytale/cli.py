@@ -7,11 +7,12 @@ import sys
 from cyclopts import App
 
 from tinytale import __version__
+from tinytale.advice import program
 from tinytale.console import console
 from tinytale.errors import TaleError
 
 app = App(
-    name="tinytale",
+    name=program(),
     help="From raw stories to a GPT-2 of your own.",
     version=__version__,
     result_action="return_value",
@@ -36,6 +37,9 @@ for verb in (
     app.command(f"tinytale.commands.{verb}:{verb}", name=verb)
 app.command("tinytale.commands.import_model:import_model", name="import")  # a word that Python keeps for itself
 
+HELP = ([], ["--help"], ["-h"])
+"""What shows the list of all verbs; only then every verb is imported, for the first line of its docstring."""
+
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 """As torch says it, of a GPU and of the computer itself."""
 
@@ -46,6 +50,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a Windows code page cannot print every story
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
+        if sys.argv[1:] in HELP:
+            app.resolved_commands()
         code = app(sys.argv[1:])
     except TaleError as error:
         console.print("Error:", style="bold red", end=" ")

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinytale.advice import command
 from tinytale.config import TrainConfig
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import PARTIAL, write_text
@@ -142,7 +143,8 @@ def model_folder(folder: Path) -> Path:
             return candidate
     if (folder / "config.toml").is_file():
         raise UsageError(
-            f"{folder} is a run without weights yet; train it further: tinytale train ... --out {folder} --resume"
+            f"{folder} is a run without weights yet; train it further:"
+            f" {command('train', 'DATASET', '--out', folder, '--resume')}"
         )
     raise UsageError(f"{folder} is neither a run folder (config.toml, model/) nor a GPT-2 folder (config.json)")
 

@@ -15,7 +15,7 @@ from tinytale.generation.beam import beam_search
 from tinytale.generation.choosing import Precision, choice_for, decoder_for
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Choice, Decoding, random_numbers
-from tinytale.generation.stories import Story, TokenRecord, opened, stream_story, tell_stories
+from tinytale.generation.stories import Story, TokenRecord, beginning, opened, stream_story, tell_stories
 from tinytale.hardware import pick_device
 from tinytale.model.attention import Kernels
 from tinytale.model.derive import cut_vocabulary
@@ -53,7 +53,7 @@ def load_storyteller(
     return Storyteller(model.to(pick_device(device)), tokenizer, precision)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StoryScore:
     """How well a model predicts a text, read from its start; its closing end-of-text is the last token."""
 
@@ -75,6 +75,10 @@ class StoryScore:
         """Nats / (ln 2 x UTF-8 bytes of the text): comparable whatever the tokenizer."""
         return self.nats / (math.log(2) * len(self.text.encode()))
 
+    def __repr__(self) -> str:
+        figures = f"{len(self.tokens)} tokens, {self.nats:.1f} nats, {self.bits_per_byte:.3f} bits per byte"
+        return f"<StoryScore {beginning(self.text)!r}: {figures}>"
+
 
 class Storyteller:
     """A GPT-2 and its tokenizer. Every call is by itself: nothing is kept from one to the next."""
@@ -82,6 +86,13 @@ class Storyteller:
     def __init__(self, model: GPT2, tokenizer: Tokenizer, precision: Precision = "auto"):
         self.model, self.tokenizer = model, tokenizer
         self.precision: Precision = precision
+
+    def __repr__(self) -> str:
+        shape, device = self.model.config, next(self.model.parameters()).device
+        return (
+            f"<Storyteller of {shape.layers} layers, width {shape.width}, {self.model.parameter_count():,} weights,"
+            f" {self.tokenizer.vocab_size:,} tokens, a context of {shape.context_length}, on {device}>"
+        )
 
     def decoder(self, slots: int) -> Decoder:
         """What computes, with room for this many texts at once."""

@@ -58,6 +58,7 @@ def test_a_turn_is_taken_back_or_told_anew(chat, model: Path, tmp_path: Path):
         ("/temperature 0", "out of range"),
         ("/save", "/save FILE"),
         ("/dance", "/undo"),
+        ("help", "/undo"),
     ],
 )
 def test_a_command_that_cannot_be_followed_is_explained_and_the_talk_goes_on(chat, line: str, answer: str):

@@ -1,4 +1,5 @@
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -6,6 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from tinytale.cli import app
 
 MAIN = "from tinytale.cli import main; main()"
 
@@ -30,6 +34,16 @@ def test_help_names_every_verb(tale):
     ended = tale("--help")
     assert ended.code == 0
     assert all(verb in ended.out for verb in ("prepare", "train", "evaluate", "generate", "doctor"))
+
+
+def test_help_says_in_one_line_what_each_verb_does(tale, monkeypatch: pytest.MonkeyPatch):
+    """In a terminal of 80 columns, too."""
+    monkeypatch.setattr(app, "console", Console(width=80))
+    lines = tale("--help").out.splitlines()
+    for verb in (name for name in app if not name.startswith("-")):
+        (line,) = [line for line in lines if line.startswith(f"│ {verb} ")]
+        assert re.fullmatch(rf"│ {verb} +[A-Z][^.]*\. +│", line), line
+    assert len(lines) < 30
 
 
 def test_an_unknown_verb_is_refused_with_the_nearest(tale):

@@ -95,4 +95,4 @@ def test_what_cannot_be_compared_is_said(tale, runs, tmp_path: Path, monkeypatch
     assert ended.code == 1 and "no curve to draw" in ended.err
     monkeypatch.setattr("tinytale.commands.options.find_spec", lambda name: None)
     ended = tale("compare", run, "--out", tmp_path / "figure.png")
-    assert ended.code == 1 and "pip install 'tinytale[report]'" in ended.err
+    assert ended.code == 1 and "'matplotlib>=" in ended.err

@@ -100,6 +100,13 @@ def test_stories_do_not_depend_on_the_batch_size(tale, folder: Path):
     assert told[0] == told[1] == told[2]
 
 
+def test_a_prompt_without_a_model_is_taken_for_one(tale):
+    ended = tale("generate", "One day")
+    assert ended.code == 2 and "the first argument is the model" in ended.err
+    assert ended.err.endswith("tinytale generate small 'One day'\n")
+    assert "shipped with tinytale" in tale("generate", "smal").err
+
+
 def test_a_prompt_longer_than_the_context_is_cut_with_a_note(tale, folder: Path):
     ended = tale("generate", folder, "abc " * 100, "--max-new-tokens=2")
     assert ended.code == 0 and "the model reads its last 32" in ended.err

@@ -212,6 +212,7 @@ def test_a_dataset_without_a_dev_split_is_refused(tale, out: Path, tmp_path: Pat
     prepare("builtin", tmp_path / "data", stories=60, vocab_size=257, dev_fraction=0.0, processes=1)
     ended = tale("train", tmp_path / "data", "--out", out, *TINY)
     assert ended.code == 2 and "dev split" in ended.err and "is empty" in ended.err
+    assert "copies of a story share it" in ended.err and "tinytale data " in ended.err
 
 
 def test_the_message_of_a_stopped_run_says_how_to_go_on(tale, dataset: Path, out: Path, monkeypatch):

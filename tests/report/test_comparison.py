@@ -60,9 +60,9 @@ def compare(*folders: Path) -> dict:
     )
 
 
-def shown(compared: dict, width: int = 100) -> str:
+def shown(compared: dict, width: int = 100, whole: bool = True) -> str:
     console = Console(width=width, record=True, file=StringIO())
-    for part in compare_tables(compared, width):
+    for part in compare_tables(compared, width, whole):
         console.print(part)
     return console.export_text()
 
@@ -94,6 +94,21 @@ def test_only_results_on_the_same_stories_stand_side_by_side(two: tuple[Path, Pa
     lacking = {(one["name"], one["lacks"]) for one in compared["missing"]}
     assert lacking == {(name, "score on mine, test") for name in ("one", "two", "three")}
     assert shown(compared).count("–") >= 3
+
+
+def test_without_all_other_measures_are_only_counted(two: tuple[Path, Path]):
+    for folder in two:
+        save_results(folder / "evaluation", result_of(0.5, **MEASURED))
+    whole, short = shown(compare(*two)), shown(compare(*two), whole=False)
+    rows = len(compare(*two)["scored"][0]["measures"])
+    assert rows > 1 and f"{rows} other measures: --all shows them." in short and "--all" not in whole
+    assert len(short.splitlines()) < 12 < len(whole.splitlines()) and "bits per byte" in short
+    assert "nothing compares" not in short
+
+
+def test_models_without_common_stories_are_told_so(two: tuple[Path, Path], tmp_path: Path):
+    assert "nothing compares yet" in shown(compare(two[0], make_run(tmp_path / "three", 0.25, OTHER)))
+    assert "nothing compares yet" not in shown(compare(two[0]))
 
 
 def test_what_lacks_comes_with_the_command_that_makes_it(two: tuple[Path, Path], tmp_path: Path, monkeypatch):

@@ -1,10 +1,12 @@
 """The report says what the files say: every number is looked up again, nothing is typed by hand, nothing dangles."""
 
+import functools
 import json
 import math
 import re
 import shutil
 import tomllib
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,8 +19,11 @@ from tinytale.errors import TaleError, UsageError
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
 from tinytale.report.paper.build import build, gather
+from tinytale.report.paper.chapters.discussion import discussion
 from tinytale.report.paper.chapters.peers import telling
 from tinytale.report.paper.chapters.room import ROOMS
+from tinytale.report.paper.chapters.stories import stories
+from tinytale.report.paper.chapters.summary import summary
 from tinytale.report.paper.compose import compose
 from tinytale.report.paper.facts import Fact, Source, derive, show
 from tinytale.report.paper.html import html_of, mathml
@@ -255,6 +260,32 @@ def test_a_run_without_anything_has_a_report(tmp_path: Path):
     for word in ("TinyStories", "English", "nanoGPT", "course"):
         assert word not in text
     assert check_numbers(material, document) > 10
+
+
+def figures_in(part: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The places of all figures in a result."""
+    for name, value in part.items():
+        if isinstance(value, dict):
+            yield from [(*path, name)] * ("interval_95" in value)
+            yield from figures_in(value, (*path, name))
+
+
+def test_a_figure_that_could_not_be_measured_is_left_out(tmp_path: Path):
+    """Of one story much cannot be told; then the suite writes null, in place of a figure or of its interval."""
+    run = make_run(tmp_path / "run", ["One day.", "A cat sat."])
+    material = gather_quickly(run)
+    score = material.subject.score_with("quality")
+    assert score
+    result = score.source.content["test"]
+    places = [place for part in ("quality", "memorisation") for place in figures_in(result[part], (part,))]
+    assert ("quality", "openings", "samples", "names_kept", "shuffled") in places and len(places) > 30
+    for *way, last in places:
+        above = functools.reduce(dict.__getitem__, way, result)
+        whole = above[last]
+        for lost in (None, {**whole, "interval_95": None}):
+            above[last] = lost
+            assert stories(material, ROOMS[0]) and summary(material) and discussion(material)
+        above[last] = whole
 
 
 @pytest.mark.parametrize(

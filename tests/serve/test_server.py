@@ -10,6 +10,7 @@ import openai
 import pytest
 
 import tinytale
+from tinytale.commands.serve import address_of
 from tinytale.serve.guard import CONTENT_SECURITY_POLICY
 
 
@@ -110,7 +111,26 @@ def test_bounds_of_body_and_context(server, name: str):
     too_long = httpx2.post(url, json={"model": name, "prompt": "The cat", "max_tokens": 126})
     assert too_long.status_code == 400 and "together they may be 128" in too_long.json()["error"]["message"]
     crowded = httpx2.post(url, json={"model": name, "prompt": "cat " * 300})
-    assert crowded.status_code == 400 and "the model can look at 128" in crowded.json()["error"]["message"]
+    message = "the text has 602 tokens, and the model can look at 128: shorten it"
+    assert crowded.status_code == 400 and crowded.json()["error"]["message"] == message
+
+
+def test_what_is_wrong_is_said_in_a_plain_sentence(server, name: str):
+    def message(**settings: object) -> str:
+        answer = httpx2.post(f"{server.url}/v1/completions", json={"model": name, **settings})
+        return answer.json()["error"]["message"]
+
+    assert message(temperature=3) == "temperature should be less than or equal to 2"
+    assert message(max_tokens="many") == "max_tokens should be a valid integer"
+    assert message(prompt="a" * 30_000) == "prompt should have at most 20000 characters"
+    assert message(suffix="x") == "suffix is not supported; leave it out"
+    assert "--host 0.0.0.0" in httpx2.get(server.url, headers={"Host": "proxy.example"}).json()["error"]["message"]
+
+
+def test_the_address_that_is_shown_can_be_opened_elsewhere():
+    assert address_of("127.0.0.1") == "127.0.0.1" and address_of("::1") == "::1"
+    for everywhere in ("0.0.0.0", "::"):
+        assert address_of(everywhere) and address_of(everywhere) != everywhere
 
 
 @pytest.mark.parametrize(

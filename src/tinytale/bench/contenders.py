@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tinytale.advice import installation
 from tinytale.bench.nanogpt import copy_weights, nanogpt_model, nanogpt_optimiser
 from tinytale.bench.sizes import Size
 from tinytale.config import DataConfig, OptimiserConfig, TrainConfig, override
@@ -60,7 +61,7 @@ def transformers(size: Size, _: Path | None, best: bool) -> TrainingStep:
         TaleError: transformers is not installed.
     """
     if not importlib.util.find_spec("transformers"):
-        raise TaleError("transformers is not installed; install it: pip install transformers")
+        raise TaleError(f"transformers is not installed; install it: {installation('peers', 'transformers')}")
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(

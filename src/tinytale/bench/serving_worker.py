@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
+from tinytale.advice import command
 from tinytale.bench.people import BEGINNINGS, Server, newcomers, seconds_a_token, tell_all
 from tinytale.bench.pipe import Turn, serve
 from tinytale.bench.turns import Request
@@ -164,7 +165,7 @@ def _wait_for(server: Server, process: subprocess.Popen) -> None:
         except OSError as error:
             if process.poll() is not None or time.monotonic() > deadline:
                 process.communicate()  # which lets go of its leash
-                raise TaleError("the server does not come up; `tinytale serve` says why") from error
+                raise TaleError(f"the server does not come up; this says why: {command('serve')}") from error
             time.sleep(0.1)
 
 

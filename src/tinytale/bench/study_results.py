@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from tinytale.advice import command
 from tinytale.bench.study import Study, StudyRun, runs_of
 from tinytale.console import figures_table
 from tinytale.data.shards import Manifest
@@ -36,7 +37,8 @@ def collect(study: Study, runs: Path) -> dict[str, Any]:
 def _found(run: StudyRun) -> dict[str, Any]:
     score = run.score()
     if score is None:
-        raise TaleError(f"{run.folder.path} has not been trained and scored yet; tinytale study does both")
+        both = command("study", "FILE", "--out", "RESULTS")
+        raise TaleError(f"{run.folder.path} has not been trained and scored yet; this does both: {both}")
     config, dataset = run.folder.read_config(), Path(run.variation.dataset)
     manifest, entries = Manifest.load(dataset), list(read_metrics(run.folder.metrics))
     steps = [entry for entry in entries if "loss" in entry]

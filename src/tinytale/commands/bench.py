@@ -202,7 +202,7 @@ def serve(
     out: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Time `tinytale serve` with many people at once, beside its decoder alone telling the same stories in one batch.
+    """Time `serve` with many people at once, beside its decoder alone telling the same stories in one batch.
 
     They take turns, each in a process of its own; the people ask over HTTP, from one more. Then newcomers ask while the
     others are being told, and their wait for the first token is measured.
@@ -249,8 +249,8 @@ def baselines(
 ) -> None:
     """Score baselines that only count: uniform, unigram, and a 5-gram with modified Kneser-Ney smoothing.
 
-    They are counted on the train split and scored on the stories as `tinytale evaluate` scores a model, each from its
-    start. With --out each has a folder of results there, which `tinytale compare` takes beside any model's.
+    They are counted on the train split and scored on the stories as `evaluate` scores a model, each from its
+    start. With --out each has a folder of results there, which `compare` takes beside any model's.
 
     Parameters
     ----------

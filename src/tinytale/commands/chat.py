@@ -35,7 +35,9 @@ def chat(
     seed: int = 0,
     device: Device = "auto",
 ) -> None:
-    """Tell a story together with a model: a line of yours, some of its own, and so on.
+    """Tell a story together with a model, turn by turn.
+
+    A line is yours, the next ones are its own, and so on.
 
     Parameters
     ----------
@@ -97,6 +99,8 @@ class Talk:
         Raises:
             UsageError: a command that is unknown, or that cannot be followed.
         """
+        if line.strip() == "help":
+            raise UsageError(HELP)
         if not line.startswith("/"):
             self.tell(line)
             return

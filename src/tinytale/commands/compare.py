@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tinytale.advice import command
 from tinytale.commands.options import need, print_json
 from tinytale.console import console
 from tinytale.errors import TaleError, UsageError
@@ -9,11 +10,11 @@ from tinytale.files import write_bytes
 from tinytale.runs import find_folder
 
 
-def compare(*folders: str, out: Path | None = None, json: bool = False) -> None:
-    """Put models side by side: size, cost, scores on the same stories, every other measure, and the curves.
+def compare(*folders: str, out: Path | None = None, all: bool = False, json: bool = False) -> None:
+    """Put models side by side: sizes, costs, scores, curves.
 
     A run is read from its config.toml, metrics.jsonl and evaluation folder. Any other GPT-2 takes part by its results:
-    first `tinytale evaluate FOLDER --data DATA --out RESULTS`, then name RESULTS here. Differences are to the first,
+    first `evaluate FOLDER --data DATA --out RESULTS`, then name RESULTS here. Differences are to the first,
     story by story.
 
     Parameters
@@ -22,11 +23,14 @@ def compare(*folders: str, out: Path | None = None, json: bool = False) -> None:
         Runs, folders of results, or names of shipped weights.
     out: Path
         Draw the curves of the dev split into this file, PNG or SVG.
+    all: bool
+        Show every other measure too: endings, repetition, diversity, relevance and more.
     json: bool
         Print one JSON object.
     """
     if not folders:
-        raise UsageError("there is nothing to compare; name some runs: tinytale compare runs/one runs/other")
+        example = command("compare", "runs/one", "runs/other")
+        raise UsageError(f"there is nothing to compare; name some runs: {example}")
     kind = out and out.suffix.lower().removeprefix(".")
     if out and (kind not in ("png", "svg") or out.is_dir()):
         raise UsageError(f"--out is {str(out)!r}; expected a file that ends in .png or .svg")
@@ -42,7 +46,7 @@ def compare(*folders: str, out: Path | None = None, json: bool = False) -> None:
     if json:
         print_json(compared)
     else:
-        for part in compare_tables(compared, console.width):
+        for part in compare_tables(compared, console.width, all):
             console.print(part, "", sep="\n")
         _say_what_lacks(compared["missing"])
     if out:

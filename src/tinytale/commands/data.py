@@ -8,7 +8,9 @@ from tinytale.errors import UsageError
 
 
 def data(dataset: Path, *, png: Path | None = None, stories: int = 3, seed: int = 0, json: bool = False) -> None:
-    """Show what is in a dataset: sizes, lengths, duplicates, damage, openings, and how far test overlaps with train.
+    """Show what is in a prepared dataset.
+
+    These are sizes, lengths, duplicates, damage, openings, and how far test overlaps with train.
 
     Every file is verified first. Near duplicates share 80% of their 5-word sequences; in a large dataset a sample of
     stories, chosen by hash, is compared with all of train. In text without blanks between words, characters are counted

@@ -13,7 +13,9 @@ from tinytale.resources import GIBIBYTE, available_cores
 
 
 def doctor(*, json: bool = False) -> None:
-    """Show Python, torch, device, number formats, compiler and memory, and which recipes fit.
+    """Show what this machine has, and which recipes fit.
+
+    These are Python, torch, device, number formats, compiler and memory.
 
     Parameters
     ----------
@@ -74,7 +76,11 @@ def doctor(*, json: bool = False) -> None:
     for heading in ("recipe", "weights", "memory to train", ""):
         recipes.add_column(heading, justify="right" if heading in ("weights", "memory to train") else "left")
     for row in fits:
-        verdict = Text("fits", "green") if row["fits"] else Text("too large: lower --data.micro-batch-size", "yellow")
+        verdict = (
+            Text("fits", "green")
+            if row["fits"]
+            else Text("too large: train with a lower --data.micro-batch-size", "yellow")
+        )
         recipes.add_row(
             row["recipe"], f"{row['weights'] / 1e6:.1f}M", f"about {row['memory'] / GIBIBYTE:.1f} GiB", verdict
         )

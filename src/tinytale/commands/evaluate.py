@@ -24,14 +24,15 @@ def evaluate(
     device: Device = "auto",
     json: bool = False,
 ) -> None:
-    """Score every token of the test split once: loss, perplexity and bits per byte, with a 95% interval over stories.
+    """Score a model on stories that it has not seen.
 
+    Every token of the test split is scored once: loss, perplexity and bits per byte, with a 95% interval over stories.
     Two views: each story from its start (what a reader meets), and contiguous windows (the field's usual validation
     loss). The full suite also lets the model tell 200 stories and go on with others, and measures their endings,
     repetition, diversity, relevance, spelling, and how much of them is in the train split; beside it, the same of real
     stories. In English it also asks how often a hero's rare name is said again, and how likely the one right word is.
-    Results go into the run's `evaluation` folder, what was told into its `samples.json`; of shipped weights,
-    only where --out says.
+    Results go into the run's `evaluation` folder, what was told into its `samples.json`; of shipped weights, only where
+    --out says.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tinytale.advice import command
 from tinytale.commands.options import check_file, load_weights, need
 from tinytale.console import console
 from tinytale.errors import UsageError
@@ -40,12 +41,12 @@ def export(
     training_note: str | None = None,
     reading: Path | None = None,
 ) -> None:
-    """Write a run or a model in a form for elsewhere; nothing of the source changes.
+    """Write a model for elsewhere: Hugging Face, GGUF, ONNX.
 
-    run: a folder fit to ship, of a run: the best model with its card, settings, metrics, results and samples, without
-    checkpoints or paths of this machine. An earlier export in the same place is replaced. huggingface: a GPT-2 folder
-    for transformers and the Hub, with the card that the source has, or that a run gets. gguf: one file with weights and
-    tokenizer for llama.cpp. onnx: one file for ONNX Runtime, for any batch and length.
+    Nothing of the source changes. run: a folder fit to ship, of a run: the best model with its card, settings, metrics,
+    results and samples, without checkpoints or paths of this machine. An earlier export in the same place is replaced.
+    huggingface: a GPT-2 folder for transformers and the Hub, with the card that the source has, or that a run gets.
+    gguf: one file with weights and tokenizer for llama.cpp. onnx: one file for ONNX Runtime, for any batch and length.
 
     Parameters
     ----------
@@ -132,8 +133,10 @@ def _run_to_folder(run: RunFolder, to: Target, out: Path, dtype: Format, notes: 
     if left_out:
         console.print(
             f"Left out, since it was not measured on these weights: {', '.join(left_out)}."
-            f" Measure again with tinytale evaluate {run.path} (--split dev for dev, --suite full for the samples)",
+            " Measure it again by evaluate, with --split dev for dev and --suite full for the samples:"
+            f" {command('evaluate', run.path)}",
             style="yellow",
+            soft_wrap=True,
         )
     _warn_of_variant(model)
     console.print(f"Written to {out}, weights in {dtype}. Next: read {(out / 'model' if whole else out) / CARD}")

@@ -3,9 +3,11 @@
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import tinytale
+from tinytale.advice import command
 from tinytale.commands.options import Device, Precision, print_json
 from tinytale.config import TEMPERATURE
 from tinytale.console import console
@@ -32,7 +34,9 @@ def generate(
     precision: Precision = "auto",
     json: bool = False,
 ) -> None:
-    """Tell a story, or continue one: text appears as it is made, and ends where the model ends it.
+    """Tell a story, or continue one.
+
+    The text appears as it is made, and ends where the model ends it.
 
     Parameters
     ----------
@@ -73,6 +77,11 @@ def generate(
     """
     if samples < 1 or max_new_tokens < 1:
         raise UsageError(f"samples is {samples} and max-new-tokens {max_new_tokens}; expected at least 1 of each")
+    if not prompt and " " in folder and not Path(folder).exists():
+        typed = command("generate", "small", folder)
+        raise UsageError(
+            f"there is no folder {folder!r}; the first argument is the model, the second the prompt: {typed}"
+        )
     settings: dict[str, Any] = {
         "greedy": greedy,
         "temperature": temperature,

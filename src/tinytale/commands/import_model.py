@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from tinytale.advice import command
 from tinytale.console import console
 from tinytale.errors import TaleError, UsageError
 from tinytale.runs import find_folder, model_folder
@@ -15,11 +16,11 @@ def import_model(
     tokenizer: str | None = None,
     dtype: Literal["float32", "bfloat16"] = "float32",
 ) -> None:
-    """Read a GPT-2 folder in Hugging Face's layout, however it was written, and write it as one of ours.
+    """Read any GPT-2 folder, and write it as one of ours.
 
-    Weights may lie in one or several safetensors files, with or without prefix, the output layer by itself if it is
-    the embedding again, the vocabulary padded (which is cut to the tokenizer's). A pickle is never opened. The logits
-    before and after are compared.
+    It is a folder in Hugging Face's layout, whatever wrote it. Weights may lie in one or several safetensors files,
+    with or without prefix, the output layer by itself if it is the embedding again, the vocabulary padded (which is cut
+    to the tokenizer's). A pickle is never opened. The logits before and after are compared.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def import_model(
         f"A GPT-2 of {config.layers} layers, width {config.width}, {config.vocab_size:,} tokens{cut}; the logits of"
         f" random texts differ by {done.difference:.2g} at most, before and after"
     )
-    console.print(f"Written to {out}, weights in {dtype}. Next: tinytale generate {out}")
+    console.print(f"Written to {out}, weights in {dtype}. Next: {command('generate', out)}", soft_wrap=True)
 
 
 def _refuse_file(file: Path) -> None:

@@ -10,9 +10,9 @@ from tinytale.runs import find_folder, model_folder
 
 
 def inspect(folder: str, text: str, *, html: Path | None = None, png: Path | None = None, json: bool = False) -> None:
-    """Look inside: what surprised the model in a text, what it expected, what each layer would have said, and where
-    each attention head looked.
+    """Look inside a model while it reads a text.
 
+    You see what surprised it, what it expected, what each layer would have said, and where each attention head looked.
     The numbers are of the textbook path. Without --html or --png, a table of the tokens is printed.
 
     Parameters

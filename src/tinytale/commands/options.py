@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tinytale.advice import installation
 from tinytale.errors import TaleError, UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def need(libraries: Iterable[str], extra: str, what: str = "this") -> None:
     for library in libraries:
         if not find_spec(library):
             raise TaleError(
-                f"{library} is not installed, which {what} needs; install it: pip install 'tinytale[{extra}]'"
+                f"{library} is not installed, which {what} needs; install it: {installation(extra, library)}"
             )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from tinytale.advice import command
 from tinytale.console import console, progress_bar
 from tinytale.runs import tokenizer_source
 
@@ -27,7 +28,9 @@ def prepare(
     processes: int | None = None,
     json: bool = False,
 ) -> None:
-    """Turn stories into a dataset folder: a tokenizer, token shards, and a manifest.
+    """Turn stories into a dataset folder.
+
+    It holds a tokenizer, token shards and a manifest.
 
     Run it again and it goes on where it was stopped, or checks what is there and returns at once.
 
@@ -99,7 +102,8 @@ def _show(manifest: "Manifest", out: Path) -> None:
     if manifest.duplicates_of_test:
         console.print(f"Left out of train and dev: {manifest.duplicates_of_test:,} stories that are in test too.")
     console.print(f"Dataset {manifest.digest[:12]}, vocabulary {manifest.vocab_size:,}, in {out}")
-    console.print(f"Next: tinytale train {out} --recipe pocket --out runs/{out.name}")
+    following = command("train", out, "--recipe", "pocket", "--out", f"runs/{out.name}")
+    console.print(f"Next: {following}", soft_wrap=True)
 
 
 def _as_json(manifest: "Manifest") -> str:

@@ -14,9 +14,10 @@ def push(
     revision: str | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Upload a model folder with its card to the Hugging Face Hub, as one commit.
+    """Upload a model with its card to the Hugging Face Hub.
 
-    The repository is made if it is missing. The token is that of HF_TOKEN, or of the client's log-in.
+    It becomes one commit. The repository is made if it is missing. The token is that of HF_TOKEN, or of the client's
+    log-in.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from tinytale.advice import command
 from tinytale.commands.options import need
 from tinytale.console import console
 from tinytale.errors import UsageError
@@ -17,11 +18,12 @@ def report(
     results: Path | None = None,
     author: str = "",
 ) -> None:
-    """Write the report of a run: what the model is, with its mathematics, what it was trained on, how well it does.
+    """Write the report of a run, as PDF or as one page.
 
-    It is made from files alone: the run's config.toml, metrics.jsonl, evaluation, samples.json and model. What was not
-    measured is left out; `tinytale evaluate RUN --suite full` measures most. The PDF has at most five pages, references
-    apart, and lists every number with the file that it stands in; the same files give the same bytes.
+    It says what the model is, with its mathematics, what it was trained on, and how well it does. It is made from files
+    alone: the run's config.toml, metrics.jsonl, evaluation, samples.json and model. What was not measured is left out;
+    `evaluate RUN --suite full` measures most. The PDF has at most five pages, references apart, and lists
+    every number with the file that it stands in; the same files give the same bytes.
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ def report(
         Who stands below the title.
     """
     if not runs:
-        raise UsageError("there is nothing to report on; name a run: tinytale report runs/NAME")
+        raise UsageError(f"there is nothing to report on; name a run: {command('report', 'runs/NAME')}")
     folders = [find_folder(name) for name in runs]
     if results and not results.is_dir():
         raise UsageError(f"--results is {str(results)!r}, which is not a folder")

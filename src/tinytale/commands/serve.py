@@ -20,7 +20,9 @@ def serve(
     waiting: int = 64,
     device: Device = "auto",
 ) -> None:
-    """Open a page on which a model writes and can be looked into; programs ask the same server in OpenAI's terms.
+    """Open a page to write with a model and to look inside it.
+
+    Programs ask the same server in OpenAI's terms.
 
     Parameters
     ----------
@@ -65,9 +67,25 @@ def serve(
 
     settings = ServerSettings(host=host, port=port, key=key, slots=slots, waiting_room=waiting)
     models = load(found, settings, device)
-    shown = f"[{host}]" if ":" in host else host
+    reached = address_of(host)
+    shown = f"[{reached}]" if ":" in reached else reached
     console.print(f"Serving {', '.join(models)} at http://{shown}:{port}  (Ctrl-C stops)")
+    if key is not None:
+        console.print(f"A browser asks for a user name, which can be any, and a password, which is the key in {KEY}.")
     asyncio.run(serve_models(models, settings))
+
+
+def address_of(host: str) -> str:
+    """What others put into their browser for a server that listens there: of every address, one that routes outside."""
+    if host not in ("0.0.0.0", "::"):
+        return host
+    family, somewhere = (socket.AF_INET, "192.0.2.1") if host == "0.0.0.0" else (socket.AF_INET6, "2001:db8::1")
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as outwards:
+            outwards.connect((somewhere, 9))  # which sends nothing
+            return outwards.getsockname()[0]
+    except OSError:  # this machine has no way outside
+        return socket.gethostname()
 
 
 def _check_free(host: str, port: int) -> None:

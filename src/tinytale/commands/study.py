@@ -11,10 +11,11 @@ from tinytale.files import read_json, write_bytes, write_json
 
 
 def study(*files: Path, runs: Path = Path("runs/study"), out: Path, draw: bool = False, json: bool = False) -> int:
-    """Answer questions about training by trying: one change at a time, the same stories, one score.
+    """Answer questions about training by trying.
 
-    Each file is a question in TOML: what the variations of a recipe are, and on which datasets. Runs that are done are
-    not done again, and one that was stopped goes on. Every study leaves its results (JSON) and a picture in --out.
+    One change is made at a time, and all are scored on the same stories. Each file is a question in TOML: what the
+    variations of a recipe are, and on which datasets. Runs that are done are not done again, and one that was stopped
+    goes on. Every study leaves its results (JSON) and a picture in --out.
 
     Parameters
     ----------

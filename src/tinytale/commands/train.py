@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinytale.advice import command
 from tinytale.allocator import restart_tuned
 from tinytale.commands.dry_run import rehearsal
 from tinytale.commands.overrides import (
@@ -54,7 +55,7 @@ def train(
     Parameters
     ----------
     dataset: str
-        Folder that `tinytale prepare` wrote.
+        Folder that `prepare` wrote.
     out: Path
         The run's folder.
     recipe: str
@@ -181,6 +182,7 @@ def _train_together(session: "Session") -> int:
         )
     console.print(
         f"Done: {state.max_steps} steps; best dev loss {progress.best_loss:.3f} at step {progress.best_step}."
-        f" Next: tinytale evaluate {folder.path}; tinytale generate {folder.path}"
+        f" Next: {command('evaluate', folder.path)}; {command('generate', folder.path)}",
+        soft_wrap=True,
     )
     return 0

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from tinytale.advice import command
 from tinytale.data.splits import SPLITS, Split
 from tinytale.data.tokenizer import TOKENIZER_FILE, token_dtype
 from tinytale.errors import TaleError
@@ -136,7 +137,7 @@ class Manifest:
         if not path.is_file():
             raise TaleError(
                 f"{folder} is not a finished dataset ({MANIFEST_FILE} is missing); make it: "
-                f"tinytale prepare SOURCE --out {folder}"
+                f"{command('prepare', 'SOURCE', '--out', folder)}"
             )
         content = read_json(path)
         try:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from tinytale.advice import installation
 from tinytale.errors import TaleError, UsageError
 from tinytale.evaluation.rubric import SCHEMA, Grades, UngradedError, question, read_grades
 
@@ -200,7 +201,7 @@ class Judge:
 @asynccontextmanager
 async def _client(settings: JudgeSettings) -> AsyncIterator["AsyncOpenAI"]:
     if not find_spec("openai"):
-        raise TaleError("openai is not installed, which --judge needs; install it: pip install 'tinytale[judge]'")
+        raise TaleError(f"openai is not installed, which --judge needs; install it: {installation('judge', 'openai')}")
     from openai import AsyncOpenAI
 
     key = os.environ.get(KEY, "").strip() or "none"

@@ -5,6 +5,7 @@ Letters of shapes: V vocabulary.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Literal
 
 from jaxtyping import Float
@@ -30,7 +31,7 @@ class TokenRecord:
     """The most likely tokens in its place, it may be one of them, with their log-probabilities; best first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Story:
     """How a prompt went on."""
 
@@ -43,6 +44,18 @@ class Story:
 
     def __str__(self) -> str:
         return self.prompt + self.text
+
+    def __repr__(self) -> str:
+        return f"<Story {beginning(str(self))!r}: {len(self.tokens)} tokens told, ended by {self.ended}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the whole story, its prompt set apart."""
+        return f'<p style="white-space: pre-wrap"><b>{escape(self.prompt)}</b>{escape(self.text)}</p>'
+
+
+def beginning(text: str, longest: int = 100) -> str:
+    """As much of a text as one line of a list has room for."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 class Writer:

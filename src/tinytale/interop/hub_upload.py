@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+from tinytale.advice import command
 from tinytale.data.hub_client import client_settings
 from tinytale.errors import TaleError, UsageError
 from tinytale.interop.model_folder import card_and_settings
@@ -38,7 +39,7 @@ def files_to_push(source: RunFolder) -> dict[str, Path | bytes]:
     if folder != source.path and not texts:
         raise UsageError(
             f"{source.path} is a run without a card, and its settings hold paths of this machine; first write what is"
-            f" fit to publish: tinytale export {source.path} --to huggingface --out FOLDER"
+            f" fit to publish: {command('export', source.path, '--to', 'huggingface', '--out', 'FOLDER')}"
         )
     paths = [*(folder / name for name in PUBLISHED), *weight_paths(folder)]
     files: dict[str, Path | bytes] = {path.name: path for path in paths if path.is_file()}

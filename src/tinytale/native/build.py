@@ -48,7 +48,7 @@ def library(source: Path, choices: Sequence[Sequence[str]], holds_interpreter: b
         _compile(source, choices, path)
         return load(str(path))
     except (OSError, RuntimeError) as error:  # a RuntimeError where there is no home to keep it in
-        raise UnavailableError(f"{source.name} cannot be built or loaded: {error}") from error
+        raise UnavailableError(f"{source.name} cannot be built or loaded: {str(error).rstrip('.')}") from error
 
 
 def _compile(source: Path, choices: Sequence[Sequence[str]], path: Path) -> None:

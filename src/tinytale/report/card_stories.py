@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinytale.advice import command
 from tinytale.config import read_toml
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import read_json
@@ -70,7 +71,7 @@ def card_stories(run: RunFolder, marks: Marks | None) -> str:
     if marks and (not told or marks.weights != weights or len(marks.failures) < len(told)):
         raise UsageError(
             f"{marks.path} is not of the stories that the run's samples.json holds; tell them with"
-            f" tinytale evaluate RUN --suite full, and read at least {DOZEN}"
+            f" {command('evaluate', 'RUN', '--suite', 'full')}, and read at least {DOZEN}"
         )
     if not told:
         return ""

@@ -18,8 +18,11 @@ LONGEST_LABEL = 44
 """Characters of a measure's name on a line."""
 
 
-def compare_tables(compared: dict[str, Any], width: int) -> list[Group]:
-    """Every table with its title, in an order to read them, for a terminal of `width` characters."""
+def compare_tables(compared: dict[str, Any], width: int, whole: bool = True) -> list[Group]:
+    """Every table with its title, in an order to read them, for a terminal of `width` characters.
+
+    Unless `whole`, only how many other measures there are is said in place of their tables.
+    """
     names = [one["name"] for one in compared["contenders"]]
     parts = [Group(_bold("size and cost"), contenders_table(compared))]
     for scored in compared["scored"]:
@@ -27,11 +30,16 @@ def compare_tables(compared: dict[str, Any], width: int) -> list[Group]:
         caption = "Each story from its start, with 95% intervals over stories"
         caption += "; the difference is taken story by story." if any(scored["difference"].values()) else "."
         parts.append(Group(_bold(heading), scores_table(scored, names), Text(caption, style="dim")))
+        if scored["measures"] and not whole:
+            parts.append(Group(Text(f"{len(scored['measures'])} other measures: --all shows them.", style="dim")))
+            continue
         for number, table in enumerate(measures_tables(scored, names, width)):
             title = f"{_heading(scored)}: other measures{', continued' * bool(number)}"
             parts.append(Group(_bold(title), table))
         if note := _unequal(scored):
             parts.append(Group(Text(note, style="dim")))
+    if len(names) > 1 and not any(len(scored["bits_per_byte"]) > 1 for scored in compared["scored"]):
+        parts.append(Group(Text("No two have scores on the same stories, so that nothing compares yet.", "yellow")))
     return parts
 
 

@@ -1,10 +1,10 @@
 """Several models side by side: what each is and cost, and how well each does on the same stories."""
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tinytale.advice import command
 from tinytale.evaluation.story_scores import paired_difference
 from tinytale.report.contender import Contender, Stories
 from tinytale.runs import is_shipped
@@ -150,14 +150,13 @@ def _lack(one: Contender, stories: Stories, having: list[dict[str, Any]]) -> tup
 
 
 def _command(one: Contender, stories: Stories | None, data: str | None) -> str:
-    parts = ["tinytale", "evaluate", str(one.folder) if one.config else "MODEL"]
-    parts += ["--data", data] if data and not _is_own(one, stories) else []
+    parts = ["--data", data] if data and not _is_own(one, stories) else []
     parts += ["--split", stories.split] if stories and stories.split == "dev" else []
     if not one.config:
         parts += ["--out", str(one.folder)]
     elif is_shipped(one.folder):
         parts += ["--out", f"results/{one.folder.name}"]
-    return shlex.join(parts)
+    return command("evaluate", one.folder if one.config else "MODEL", *parts)
 
 
 def _is_own(one: Contender, stories: Stories | None) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tinytale.advice import command
 from tinytale.config import TrainConfig
 from tinytale.errors import TaleError, UsageError
 from tinytale.evaluation.results import read_results
@@ -64,7 +65,7 @@ def read_contender(name: str, folder: Path) -> Contender:
     if not (is_run or files):
         raise UsageError(
             f"{folder} is neither a run nor a folder of results; for a GPT-2 folder, first:"
-            f" tinytale evaluate {folder} --data DATASET --out RESULTS, and compare RESULTS"
+            f" {command('evaluate', folder, '--data', 'DATASET', '--out', 'RESULTS')}, and compare RESULTS"
         )
     results, scores = {}, {}
     for path in files:

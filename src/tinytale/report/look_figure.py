@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
 from tinytale.inspection.table import MOST_BITS, visible
+from tinytale.report.fonts import families_for
 from tinytale.report.style import STYLE, png_of
 
 DPI = 160
@@ -26,9 +27,14 @@ TICKS = 0.25
 """Inches of the lens's labels below it."""
 LINE = 0.36
 """Inches from a line of the text to the next."""
-PROSE = FontProperties(family=["DejaVu Serif", "DejaVu Sans"], size=14)
+PROSE = ("DejaVu Serif", "DejaVu Sans")
+PROSE_SIZE = 14
+END = "⟨end⟩"
+"""How the end of a text is shown."""
 PANELS = 6
-"""Places of which the candidates are shown: the most surprising ones."""
+"""At most so many places have their candidates shown: the most surprising ones."""
+SURPRISING = 1.0
+"""Bits from which a place is one of them; the most surprising one always is."""
 COLUMNS = 12
 """Last places that the lens shows; more could not be read."""
 QUIET = "#5f6470"
@@ -86,16 +92,22 @@ class _Page:
         self.used += height
 
 
+def prose(tokens: list[dict[str, Any]]) -> FontProperties:
+    """The font of the text, with others to fall back on for letters that it lacks."""
+    return FontProperties(family=[*PROSE, *families_for("".join(map(_shown, tokens)))], size=PROSE_SIZE)
+
+
 def text_lines(tokens: list[dict[str, Any]], width: float) -> list[list[tuple[float, float, dict[str, Any]]]]:
     """The tokens in lines of at most `width` inches, each with its place from the left and its width.
 
     A line ends before a token that would leave it, and after a line end of the text.
     """
+    font = prose(tokens)
     renderer = FigureCanvasAgg(Figure(dpi=DPI)).get_renderer()
 
     def inches(text: str) -> float:
         """With the blanks at its ends, which the renderer leaves out."""
-        wide, frame = (renderer.get_text_width_height_descent(f"x{part}x", PROSE, False)[0] for part in (text, ""))
+        wide, frame = (renderer.get_text_width_height_descent(f"x{part}x", font, False)[0] for part in (text, ""))
         return (wide - frame) / DPI
 
     lines: list[list[tuple[float, float, dict[str, Any]]]] = [[]]
@@ -114,18 +126,24 @@ def text_lines(tokens: list[dict[str, Any]], width: float) -> list[list[tuple[fl
 
 
 def _shown(token: dict[str, Any]) -> str:
-    return "⟨end⟩" if token["text"] == "<|endoftext|>" else token["text"].replace("\n", "⏎")
+    return END if token["text"] == "<|endoftext|>" else token["text"].replace("\n", "⏎")
+
+
+def _label(text: str, longest: int) -> str:
+    """A token's text where there is room for so many letters."""
+    return END if text == "<|endoftext|>" else visible(text)[:longest]
 
 
 def draw_text(axes: Axes, lines: list[list[tuple[float, float, dict[str, Any]]]]) -> None:
     """The text, each token on the colour of its surprise."""
+    font = prose([token for line in lines for _, _, token in line])
     axes.set_xlim(0, WIDTH - 2 * EDGE)
     axes.set_ylim(len(lines), 0)
     for number, line in enumerate(lines):
         for x, wide, token in line:
             colour = SURPRISE(min(1.0, (token["bits"] or 0.0) / MOST_BITS))
             axes.barh(number + 0.5, wide, height=0.84, left=x, color=colour)
-            axes.text(x, number + 0.52, _shown(token), fontproperties=PROSE, va="center", parse_math=False)
+            axes.text(x, number + 0.52, _shown(token), fontproperties=font, va="center", parse_math=False)
 
 
 def _draw_scale(axes: Axes) -> None:
@@ -140,6 +158,7 @@ def _draw_scale(axes: Axes) -> None:
 def _draw_candidates(page: _Page, tokens: list[dict[str, Any]]) -> None:
     """The five likeliest at the most surprising places, in the order of the text."""
     surprising = sorted(range(1, len(tokens)), key=lambda place: -tokens[place]["bits"])[:PANELS]
+    surprising = [place for place in surprising if tokens[place]["bits"] >= SURPRISING] or surprising[:1]
     each = (WIDTH - 2 * EDGE) / PANELS
     page.figure.text(
         EDGE / WIDTH,
@@ -157,12 +176,12 @@ def draw_candidates(axes: Axes, tokens: list[dict[str, Any]], place: int) -> Non
     """Bars of what the model expected at one place; the chosen token, if among them, in another colour."""
     token, guesses = tokens[place], tokens[place - 1]["candidates"]
     before = "".join(_shown(one) for one in tokens[max(0, place - 3) : place])
-    title = f"…{before[-14:]} ▸ {visible(token['text'])[:12]}\n{token['bits']:.1f} bits"
+    title = f"…{before[-14:]} ▸ {_label(token['text'], 12)}\n{token['bits']:.1f} bits"
     axes.text(-0.7, -0.8, title, fontsize=8.5, va="bottom", parse_math=False)
     for row, guess in enumerate(guesses):
         chosen = guess["text"] == token["text"]
         axes.barh(row, guess["probability"], height=0.7, color=CHOSEN if chosen else BAR)
-        axes.text(-0.03, row, visible(guess["text"])[:12], ha="right", va="center", parse_math=False)
+        axes.text(-0.03, row, _label(guess["text"], 12), ha="right", va="center", parse_math=False)
         axes.text(guess["probability"] + 0.03, row, _percent(guess["probability"]), va="center", color=QUIET)
     axes.set_xlim(0, 1)
     axes.set_ylim(len(guesses) - 0.5, -0.5)
@@ -179,10 +198,10 @@ def draw_lens(axes: Axes, tokens: list[dict[str, Any]]) -> None:
     axes.imshow(shares, cmap=SHARE, vmin=0, vmax=1, aspect="auto", origin="lower")
     for column, token in enumerate(shown):
         for layer, guess in enumerate(token["lens"]):
-            name = visible(guess["text"])[:9]
+            name = _label(guess["text"], 9)
             axes.text(column, layer, name, ha="center", va="center", fontsize=8, parse_math=False)
     axes.set_axis_on()
-    axes.set_xticks(range(len(shown)), [visible(token["text"])[:9] for token in shown], fontsize=8, fontweight="bold")
+    axes.set_xticks(range(len(shown)), [_label(token["text"], 9) for token in shown], fontsize=8, fontweight="bold")
     for label in axes.get_xticklabels():
         label.set_parse_math(False)
     names = ["embedding", *(f"layer {layer}" for layer in range(1, len(shares)))]
@@ -205,8 +224,8 @@ def _draw_attention(page: _Page, left: float, square: float, data: dict[str, Any
             axes.spines[:].set(visible=True, color="#c9c3b8", linewidth=0.6)
             if head == 0:
                 axes.set_ylabel(f"layer {layer + 1}", rotation=0, ha="right", va="center", fontsize=8)
-            if head == 0 and layer == data["layers"] - 1:
-                axes.set_title("Attention of every head: rows look at columns")
+            if head == data["heads"] - 1 and layer == data["layers"] - 1:
+                axes.set_title("Attention of every head: rows look at columns", loc="right")
 
 
 def unpacked(weights: str) -> Float[np.ndarray, "T T"]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from tinytale.report.fonts import add_families
+
 COLOURS = {"train": "#33658a", "dev": "#d1782c", "test": "#3b8a5a"}
 INK = "#30343b"
 
@@ -26,6 +28,7 @@ STYLE: Any = {
 
 def png_of(figure: Figure) -> bytes:
     """The picture as PNG, with nothing in it that differs from one time to another."""
+    add_families(figure)
     png = BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a script that the fonts lack

@@ -89,7 +89,11 @@ async def body_of(request: Request, kind: type[Body]) -> Body:
 def first_fault(faults: list) -> str:
     """The first of what pydantic found wrong, for a person: where, and what. The value itself is not repeated."""
     place = ".".join(str(part)[:100] for part in faults[0]["loc"][:3])
-    return f"{place}: {faults[0]['msg']}" if place else faults[0]["msg"]
+    _, should, expected = faults[0]["msg"].partition(" should ")  # of "Input should be less than or equal to 2"
+    if place and should:
+        return f"{place}{should}{expected}"
+    message = faults[0]["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
 
 
 def tokens_of(model: Served, text: str) -> list[int]:
@@ -103,5 +107,7 @@ def tokens_of(model: Served, text: str) -> list[int]:
     except UsageError as error:
         raise RequestError(400, str(error)) from error
     if len(tokens) > model.context_length:
-        raise RequestError(400, f"the text has {len(tokens)} tokens, the model can look at {model.context_length}")
+        raise RequestError(
+            400, f"the text has {len(tokens)} tokens, and the model can look at {model.context_length}: shorten it"
+        )
     return tokens

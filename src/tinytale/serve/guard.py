@@ -64,7 +64,10 @@ class Guard:
     def _refusal(self, path: str, headers: dict[str, str]) -> tuple[int, str] | None:
         host = headers.get("host", "")
         if self.hosts and hostname(host) not in self.hosts:
-            return 403, "this server does not go by that name"
+            return 403, (
+                "this server answers only to localhost and to its own address. Behind a proxy, start it with"
+                " --host 0.0.0.0 and a key in TINYTALE_API_KEY: then it answers to any name"
+            )
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             return 403, "this request comes from a page of another site"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinytale.advice import command
 from tinytale.config import TrainConfig
 from tinytale.data.batches import Batches, StoryBatches
 from tinytale.data.noise import NoisyBatches
@@ -43,7 +44,9 @@ def gather(
     dev = manifest.tokens(dataset, "dev")
     if not len(dev):
         raise UsageError(
-            f"the dev split of {dataset} is empty, so no weights can be called the best; prepare more stories"
+            f"the dev split of {dataset} is empty, so no weights can be called the best. The text of a story decides"
+            f" its split, and copies of a story share it; prepare more stories that differ (copies are counted by"
+            f" {command('data', dataset)})"
         )
     steps = run.max_steps or max(1, math.ceil(run.epochs * batches.steps_per_epoch))
     state = initial_state(config, steps, ranks, begun, batches.steps_per_epoch)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from tinytale.advice import command
 from tinytale.config import NOT_OF_SHAPE, ModelConfig, TrainConfig
 from tinytale.data.tokenizer import Tokenizer, load_tokenizer
 from tinytale.errors import TaleError, UsageError
@@ -65,7 +66,7 @@ def checked_folder(option: str, name: str, tokenizer: Tokenizer) -> tuple[Path, 
     if shape.vocab_size != own.vocab_size:
         raise UsageError(
             f"{folder} has {shape.vocab_size} rows in its vocabulary and {own.vocab_size} tokens;"
-            f" `tinytale import {folder}` makes a folder of it in which they agree"
+            f" this makes a folder of it in which they agree: {command('import', folder, '--out', 'FOLDER')}"
         )
     if _tokens(own) != _tokens(tokenizer):
         raise UsageError(

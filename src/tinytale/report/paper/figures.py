@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from tinytale.report.fonts import add_families
 from tinytale.report.paper.material import Material, RunMaterial
 
 COLUMN, PAGE = 3.30, 6.85
@@ -52,6 +53,7 @@ RACERS = {
 
 def svg_of(figure: Figure) -> bytes:
     """The drawing, with nothing in it that differs from one time to another."""
+    add_families(figure)
     content = BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a script that the fonts lack

@@ -68,8 +68,7 @@ class RunMaterial:
         run = RunFolder(folder)
         if not run.config.is_file():
             raise UsageError(
-                f"{folder} is not a run (config.toml is missing); a report is made of what `tinytale train` or"
-                " `tinytale export` wrote"
+                f"{folder} is not a run (config.toml is missing); a report is made of what train or export wrote"
             )
         model_folder(folder)
         return cls(name, run, run.read_config())

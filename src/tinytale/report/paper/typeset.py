@@ -12,6 +12,7 @@ from typing import Any
 import typst
 
 from tinytale.errors import TaleError
+from tinytale.report.fonts import installed_with, seen
 from tinytale.report.paper.chapters.room import ROOMS, Room
 from tinytale.report.paper.parts import (
     Bullets,
@@ -154,7 +155,10 @@ def _span(span: Span, called: dict[str, str]) -> dict[str, str]:
 
 def _fonts_suffice(document: Document) -> bool:
     """Whether the fonts within Typst have every letter of the content; else those of the system help."""
-    return all(map(_covered, set(json.dumps(content(document), ensure_ascii=False))))
+    letters = set(json.dumps(content(document), ensure_ascii=False))
+    lacking = frozenset(letter for letter in letters if seen(letter) and not _covered(letter))
+    installed_with(lacking)  # which says what no font has
+    return not lacking
 
 
 def _covered(letter: str) -> bool:

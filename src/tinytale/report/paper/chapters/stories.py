@@ -44,8 +44,8 @@ def _measures(material: Material, known: Sequence[Measured]) -> list[Part]:
     heading = "Coherence and diversity" if part == "quality" else "Measured"
     parts: list[Part] = [Paragraph(text + verdicts(known), heading)]
     quality = run.score_with("quality")
-    if quality and quality.has("quality", "openings", "samples", "names_kept", "own", "value"):
-        parts.append(Paragraph(_relevance(quality), "Relevance"))
+    if quality and (kept := _relevance(quality)):
+        parts.append(Paragraph(kept, "Relevance"))
     copied = run.score_with("memorisation")
     if copied:
         parts.append(Paragraph(_memory(copied, known), "Memorisation"))
@@ -126,26 +126,32 @@ def _grades(marks: Source) -> Text:
 
 
 def _relevance(score: Score) -> Text:
-    """Whether continuations go with their own opening more than with those of others."""
+    """Whether continuations go with their own opening more than with those of others; nothing if there were too few to
+    tell, since one opening has no others.
+    """
     openings = ("quality", "openings")
 
     def shares(what: str) -> dict[str, Fact]:
         places = {"told": ("samples", "own"), "real": ("real", "own"), "chance": ("samples", "shuffled")}
-        return {
-            name: score.fact(*openings, side, what, prompts, "value", form=".0%")
-            for name, (side, prompts) in places.items()
-        }
+        keys = {name: (*openings, side, what, prompts, "value") for name, (side, prompts) in places.items()}
+        known = all(score.has(*key) for key in keys.values())
+        return {name: score.fact(*key, form=".0%") for name, key in keys.items()} if known else {}
 
+    names, objects = shares("names_kept"), shares("objects_kept")
+    if not names:
+        return ()
     text = say(
         "It also went on with the openings of real stories. Of the names in an opening, {told} come again (in the real"
         " continuation {real}; by chance, with the openings of others, {chance}).",
-        **shares("names_kept"),
+        **names,
     )
-    if score.get(*openings, "real", "objects_kept", "own", "value"):
-        text += say(" Of its rarer words, {told} do (real {real}; chance {chance}).", **shares("objects_kept"))
+    if objects:
+        text += say(" Of its rarer words, {told} do (real {real}; chance {chance}).", **objects)
     own, shuffled = (
         score.get(*openings, "samples", "names_kept", prompts, "interval_95") for prompts in ("own", "shuffled")
     )
+    if not (own and shuffled):
+        return text
     if own[0] > shuffled[1]:
         return text + say(" So it goes on with the story at hand, not with just any.")
     if own[1] <= 2 * shuffled[1]:
@@ -161,8 +167,7 @@ def _memory(score: Score, known: Sequence[Measured]) -> Text:
         else say("Of the told stories, {n} stand in train as a whole.", n=whole)
     )
     runs = [one for one in known if one.measure.group == "memorisation"]
-    longest = score.get("memorisation", "samples", "longest_run", "longest")
-    if longest is not None:
+    if all(score.has("memorisation", side, "longest_run", "longest") for side in ("samples", "control")):
         text += say(
             " The longest run of words that train has too is {told} words; in real stories that train has not, {real}.",
             told=score.fact("memorisation", "samples", "longest_run", "longest"),
