@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tinytale.config import TEMPERATURE
+from tinytale.config import TEMPERATURE, DecoderKind, Precision
 from tinytale.data.tokenizer import Tokenizer, load_tokenizer
 from tinytale.errors import TaleError, UsageError
 from tinytale.evaluation.perplexity import nats_from_story_starts
 from tinytale.generation.beam import beam_search
-from tinytale.generation.choosing import Precision, choice_for, decoder_for
+from tinytale.generation.choosing import choice_for, decoder_for
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Choice, Decoding, random_numbers
 from tinytale.generation.stories import Story, TokenRecord, opened, stream_story, tell_stories
@@ -30,6 +30,7 @@ def load_storyteller(
     kernels: Kernels = "fused",
     precision: Precision = "auto",
     whole_vocabulary: bool = False,
+    decoder: DecoderKind = "auto",
 ) -> "Storyteller":
     """The model of a run, of a GPT-2 folder in Hugging Face's layout or of shipped weights, on its device.
 
@@ -50,7 +51,7 @@ def load_storyteller(
         )
     if not whole_vocabulary:
         model = cut_vocabulary(model, tokenizer.vocab_size, kernels)
-    return Storyteller(model.to(pick_device(device)), tokenizer, precision)
+    return Storyteller(model.to(pick_device(device)), tokenizer, precision, decoder)
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,19 @@ class StoryScore:
 class Storyteller:
     """A GPT-2 and its tokenizer. Every call is by itself: nothing is kept from one to the next."""
 
-    def __init__(self, model: GPT2, tokenizer: Tokenizer, precision: Precision = "auto"):
+    def __init__(self, model: GPT2, tokenizer: Tokenizer, precision: Precision = "auto", decoder: DecoderKind = "auto"):
         self.model, self.tokenizer = model, tokenizer
         self.precision: Precision = precision
+        self.decoder_kind: DecoderKind = decoder
 
     def decoder(self, slots: int) -> Decoder:
-        """What computes, with room for this many texts at once."""
-        return decoder_for(self.model, slots, self.precision)
+        """What computes, with room for this many texts at once.
+
+        Raises:
+            UsageError: there is no native decoder, and it, or a precision that only it has, was asked for.
+            TaleError: there is not enough memory.
+        """
+        return decoder_for(self.model, slots, self.precision, self.decoder_kind)
 
     def generate(
         self,

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tinytale.errors import UsageError
-from tinytale.generation import choosing
+from tinytale.generation import agreement, choosing
 from tinytale.generation.choosing import are_native, choice_for, choose_all, decoder_for, log_sum_exp
 from tinytale.generation.decoding import Decoding, random_numbers
 from tinytale.generation.sampling import Randoms
@@ -23,7 +23,7 @@ def test_on_a_cpu_the_native_decoder_tells(lively, asked, given):
 
 @pytest.mark.parametrize("asked", ["auto", "float32"])
 def test_where_there_is_none_torch_tells_and_says_so_once(lively, asked, monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.setattr(choosing, "why_not", lambda config: f"there is no compiler for {asked}")
+    monkeypatch.setattr(agreement, "why_not", lambda config, weights: f"there is no compiler for {asked}")
     model = lively()
     decoder = decoder_for(model, 2, asked)
     assert isinstance(decoder, TorchDecoder) and decoder.slots == 2
@@ -38,7 +38,7 @@ def test_where_there_is_none_torch_tells_and_says_so_once(lively, asked, monkeyp
 
 @pytest.mark.parametrize("asked", ["bfloat16", "int8"])
 def test_where_there_is_none_what_it_alone_has_is_refused(lively, asked, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(choosing, "why_not", lambda config: "there is no compiler")
+    monkeypatch.setattr(agreement, "why_not", lambda config, weights: "there is no compiler")
     with pytest.raises(UsageError, match=f"{asked} needs the native decoder: there is no compiler; leave it out"):
         decoder_for(lively(), 2, asked)
 
@@ -46,7 +46,9 @@ def test_where_there_is_none_what_it_alone_has_is_refused(lively, asked, monkeyp
 def test_elsewhere_torch_tells_in_its_own_precision(lively):
     model = lively().to("meta")
     assert isinstance(decoder_for(model, 1), TorchDecoder)
-    with pytest.raises(UsageError, match="precision int8 is for the CPU, and the model is on meta"):
+    with pytest.raises(
+        UsageError, match="precision int8 needs the native decoder: it is for the CPU, and the model is on meta"
+    ):
         decoder_for(model, 1, "int8")
     assert torch.device("meta") == model.device
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinytale.commands.options import Device
-from tinytale.config import TEMPERATURE
+from tinytale.config import TEMPERATURE, DecoderKind
 from tinytale.console import console
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import write_text
@@ -34,6 +34,7 @@ def chat(
     max_new_tokens: int = 60,
     seed: int = 0,
     device: Device = "auto",
+    decoder: DecoderKind = "auto",
 ) -> None:
     """Tell a story together with a model: a line of yours, some of its own, and so on.
 
@@ -49,6 +50,8 @@ def chat(
         The same seed and the same lines tell the same story.
     device
         Where to compute.
+    decoder
+        auto takes the native decoder where it runs and agrees with the model; torch is the reference, and slower.
     """
     if max_new_tokens < 1:
         raise UsageError(f"max-new-tokens is {max_new_tokens}; expected at least 1")
@@ -59,7 +62,7 @@ def chat(
     import tinytale
 
     console.print(HELP, style="dim")
-    teller = tinytale.load(folder, device)
+    teller = tinytale.load(folder, device, decoder=decoder)
     talk = Talk(teller, temperature, max_new_tokens, seed, teller.decoder(1))
     while True:
         try:

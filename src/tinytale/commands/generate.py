@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import tinytale
-from tinytale.commands.options import Device, Precision, print_json
-from tinytale.config import TEMPERATURE
+from tinytale.commands.options import Device, print_json
+from tinytale.config import TEMPERATURE, DecoderKind, Precision
 from tinytale.console import console
 from tinytale.errors import UsageError
 
@@ -30,6 +30,7 @@ def generate(
     batch_size: int = 32,
     device: Device = "auto",
     precision: Precision = "auto",
+    decoder: DecoderKind = "auto",
     json: bool = False,
 ) -> None:
     """Tell a story, or continue one: text appears as it is made, and ends where the model ends it.
@@ -68,6 +69,8 @@ def generate(
         Where to compute.
     precision: str
         Of the weights, on a CPU: int8, the fastest, is what auto takes; float32 is exact.
+    decoder: str
+        auto takes the native decoder where it runs and agrees with the model; torch is the reference, and slower.
     json: bool
         Print one JSON object when all stories are told.
     """
@@ -83,7 +86,7 @@ def generate(
         "stop": stop or [],
         "seed": seed,
     }
-    teller = tinytale.load(folder, device, precision)
+    teller = tinytale.load(folder, device, precision, decoder)
     length, context = len(teller.tokenizer.encode(prompt)) + 1, teller.model.config.context_length
     if length > context:
         console.print(f"The prompt has {length} tokens; the model reads its last {context}.", style="yellow")
