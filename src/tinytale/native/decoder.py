@@ -204,6 +204,8 @@ class NativeDecoder:
             self._kernel.team_size,
             self._threads or torch.get_num_threads(),
         )
+        if finite < 0:
+            raise TaleError("there is not enough memory for the threads of the native decoder")
         for slot, position, _ in rows:
             self._lengths[slot] = position + 1
         if not finite:
