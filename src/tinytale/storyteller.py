@@ -1,8 +1,8 @@
 """The Python interface: a model that tells, continues and scores stories. `tinytale.load` gives one."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,10 @@ def load_storyteller(
     if not whole_vocabulary:
         model = cut_vocabulary(model, tokenizer.vocab_size, kernels)
     return Storyteller(model.to(pick_device(device)), tokenizer, precision, decoder)
+
+
+MOST_STORIES = 1_000_000
+"""Of one call: all are kept until the last is told."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,8 @@ class Storyteller:
             min_p: draw from the tokens that have this share of the probability of the most likely one.
             repetition_penalty: above 1, tokens that the text has already become less likely.
             greedy: always take the most likely token; the settings of drawing do not count then.
-            beams: search for the most likely text with so many beams, instead of drawing.
+            beams: search for the most likely text with so many beams, instead of drawing; settings of drawing, samples
+                and a seed are refused beside it.
             stop: text that ends a story and is not part of it; one, or several.
             seed: the same seed tells the same stories.
             alternatives: keep so many most likely tokens at each place.
@@ -152,12 +157,18 @@ class Storyteller:
                 f" {alternatives}; expected at least 1 of each, 0 of the last"
             )
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if samples * len(prompts) > MOST_STORIES:
+            raise UsageError(
+                f"samples is {samples} of {len(prompts)} prompts; expected at most {MOST_STORIES:,} stories at a time"
+            )
         choices: list[Choice] = [choice_for(decoding)] * (samples * len(prompts))
         if beams is not None:
-            if samples > 1 or repetition_penalty != 1:
+            usual = asdict(Decoding(temperature=TEMPERATURE)) | {"samples": 1, "seed": 0}
+            given = asdict(decoding) | {"samples": samples, "seed": seed}
+            if idle := [f"{name.replace('_', '-')} {given[name]}" for name in usual if given[name] != usual[name]]:
                 raise UsageError(
-                    f"beams is {beams}, samples {samples} and repetition-penalty {repetition_penalty}; expected 1"
-                    " of both: beam search finds one text, the likeliest as the model has it"
+                    f"beams is {beams}, beside {', '.join(idle)}, which would do nothing: beam search finds one text,"
+                    " the likeliest as the model has it; leave out one or the other"
                 )
             searching = self.decoder(max(1, beams))
             choices = [self._found(searching, prompt, beams, max_new_tokens) for prompt in prompts]
@@ -194,11 +205,13 @@ class Storyteller:
         seed: int = 0,
         sample: int = 0,
         decoder: Decoder | None = None,
+        advance: Callable[[int], None] = lambda tokens: None,
     ) -> Iterator[str]:
         """Tell one story piece by piece, without its prompt: together, the text of `generate(...)[sample]`.
 
         No piece ends within a character, or shows a part of a stop string. The settings are those of `generate`. Each
         call makes a decoder, which copies the weights: who tells many stories, one after the other, gives one to all.
+        `advance` hears of each new token.
 
         Raises:
             UsageError: a setting is out of its range, or a text holds a lone surrogate.
@@ -216,7 +229,9 @@ class Storyteller:
             raise UsageError(f"max-new-tokens is {max_new_tokens}; expected at least 1")
         stops = [stop] if isinstance(stop, str) else stop
         choice, randoms = choice_for(decoding), random_numbers(seed, sample)
-        return stream_story(decoder or self.decoder(1), self.tokenizer, prompt, choice, randoms, max_new_tokens, stops)
+        return stream_story(
+            decoder or self.decoder(1), self.tokenizer, prompt, choice, randoms, max_new_tokens, stops, advance
+        )
 
     def score(self, text: str) -> StoryScore:
         """How surprising a text is, as a story from its start: opened by an end-of-text, closed by one that counts.

@@ -115,6 +115,8 @@ def test_a_prompt_longer_than_the_context_is_cut_with_a_note(tale, folder: Path)
         ("--temperature=0", "temperature is 0.0; expected a number above 0"),
         ("--top-k=0", "top-k is 0"),
         ("--top-p=1.5", "top-p is 1.5"),
+        ("--beams=3000000000", "room for 3,000,000,000 texts at a time"),
+        ("--samples=" + "9" * 5000, "samples"),
         ("--min-p=2", "min-p is 2"),
         ("--repetition-penalty=0", "repetition-penalty is 0"),
         ("--beams=0", "beams is 0"),

@@ -96,8 +96,25 @@ def test_the_settings_of_drawing_do_not_count_for_a_greedy_text(native: bool, mo
     if native and compiler() is None:
         pytest.skip("needs a C++ compiler")
     monkeypatch.setattr(choosing.native_choice, "available", lambda: native)
-    choose = choice_for(Decoding(greedy=True, temperature=0.0, top_k=0, top_p=2.0, min_p=0.0))
+    choose = choice_for(Decoding(greedy=True, temperature=0.0, top_k=0, top_p=2.0, min_p=2.0))
     assert choose(LOGITS_BV[0], [], iter(())) == LOGITS_BV[0].argmax()
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_min_p_of_0_keeps_all(native: bool, monkeypatch: pytest.MonkeyPatch):
+    if native and compiler() is None:
+        pytest.skip("needs a C++ compiler")
+    monkeypatch.setattr(choosing.native_choice, "available", lambda: native)
+    for seed in range(30):
+        some, usual = (choice_for(Decoding(min_p=min_p)) for min_p in (0.0, None))
+        assert some(LOGITS_BV[0], [], random_numbers(seed, 0)) == usual(LOGITS_BV[0], [], random_numbers(seed, 0))
+
+
+@pytest.mark.parametrize("slots", [3_000_000_000, 10**40])
+@pytest.mark.parametrize("kind", ["auto", "torch"])
+def test_room_that_no_memory_has_is_refused_before_it_is_taken(lively, kind, slots: int):
+    with pytest.raises(UsageError, match=r"room for \d[\d,]* texts at a time; expected at most 4,096"):
+        decoder_for(lively(), slots, kind=kind)
 
 
 def test_where_there_is_no_native_choice_the_samplers_choose(monkeypatch: pytest.MonkeyPatch):
@@ -116,7 +133,7 @@ def test_logits_become_log_probabilities_either_way(native: bool, monkeypatch: p
 
 
 @pytest.mark.parametrize("native", [True, False])
-@pytest.mark.parametrize(("name", "value"), [("top_p", 2.0), ("min_p", 0.0), ("top_k", 0), ("temperature", 0.0)])
+@pytest.mark.parametrize(("name", "value"), [("top_p", 2.0), ("min_p", -0.1), ("top_k", 0), ("temperature", 0.0)])
 def test_a_setting_out_of_its_range_is_refused_either_way(native: bool, name: str, value, monkeypatch):
     if native and compiler() is None:
         pytest.skip("needs a C++ compiler")

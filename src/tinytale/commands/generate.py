@@ -1,14 +1,14 @@
 """`tinytale generate`: the model tells a story."""
 
-import sys
 import time
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import tinytale
 from tinytale.commands.options import Device, print_json
 from tinytale.config import TEMPERATURE, DecoderKind, Precision
-from tinytale.console import console
+from tinytale.console import console, write_out
 from tinytale.errors import UsageError
 
 
@@ -105,21 +105,22 @@ def generate(
         else:
             show([str(told[0])])
         return
-    tokens, started, decoder = 0, time.perf_counter(), teller.decoder(1)
+    tokens, started, made = 0, time.perf_counter(), teller.decoder(1)
+
+    def count(new: int) -> None:
+        nonlocal tokens
+        tokens += new
+
     for sample in range(samples):
-        pieces = teller.stream(prompt, max_new_tokens=max_new_tokens, sample=sample, decoder=decoder, **settings)
-        sys.stdout.write(("\n" if sample else "") + prompt)
-        tokens += len(teller.tokenizer.encode(show(pieces)))
+        options = {"max_new_tokens": max_new_tokens, "sample": sample, "decoder": made, "advance": count}
+        pieces = teller.stream(prompt, **options, **settings)
+        show(chain(["\n" if sample else "", prompt], pieces))
     if console.is_terminal:
         console.print(f"{tokens / (time.perf_counter() - started):,.0f} tokens/s", style="dim")
 
 
-def show(pieces: Iterable[str]) -> str:
-    """Write text to standard output as it comes, and a line's end after it; return it."""
-    shown = []
+def show(pieces: Iterable[str]) -> None:
+    """Write text to standard output as it comes, and a line's end after it."""
     for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-        shown.append(piece)
-    sys.stdout.write("\n")
-    return "".join(shown)
+        write_out(piece)
+    write_out("\n")

@@ -3,7 +3,7 @@
 Letters of shapes: B texts, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache, lru_cache
 from typing import TypeGuard
 
@@ -14,7 +14,7 @@ from tinytale.config import DecoderKind, Precision
 from tinytale.console import console
 from tinytale.errors import UsageError
 from tinytale.generation.agreement import native_decoder
-from tinytale.generation.decoder import Decoder
+from tinytale.generation.decoder import Decoder, check_slots
 from tinytale.generation.decoding import Choice, Decoding
 from tinytale.generation.sampling import Randoms
 from tinytale.generation.torch_decoder import TorchDecoder
@@ -29,9 +29,11 @@ def decoder_for(model: GPT2, slots: int, precision: Precision = "auto", kind: De
     native decoder, or it disagrees with the model (`generation/agreement.py`), torch computes, and a line says why.
 
     Raises:
-        UsageError: the native decoder is asked for, or bfloat16 or int8, which only it has, and there is none.
+        UsageError: too many slots; the native decoder is asked for, or bfloat16 or int8, which only it has, and there
+            is none.
         TaleError: there is not enough memory.
     """
+    check_slots(slots)
     if kind == "torch":
         found = "decoder is torch"
     elif model.device.type != "cpu":
@@ -57,7 +59,7 @@ class NativeChoice:
         drawing = (decoding.temperature, decoding.top_k, decoding.top_p, decoding.min_p)
         self.settings = native_choice.Settings(False, *drawing) if self.draws else native_choice.Settings(greedy=True)
 
-    def __call__(self, logits_V: Float[Tensor, " V"], tokens: Sequence[int], randoms: Randoms) -> int:
+    def __call__(self, logits_V: Float[Tensor, " V"], tokens: Collection[int], randoms: Randoms) -> int:
         """Choose for one text."""
         return choose_together(logits_V[None], [self], [randoms])[0]
 
@@ -101,10 +103,10 @@ def are_native(choices: Sequence[Choice]) -> TypeGuard[Sequence[NativeChoice]]:
 def choose_all(
     logits_BV: Float[Tensor, "B V"],
     choices: Sequence[Choice],
-    texts: Sequence[Sequence[int]],
+    texts: Sequence[Collection[int]],
     randoms: Sequence[Randoms],
 ) -> list[int]:
-    """What each choice takes for its text: together if they can, else one after another."""
+    """What each choice takes for its text, of which it gets the different tokens: together if they can."""
     if are_native(choices):
         return choose_together(logits_BV, choices, randoms)
     rows = zip(choices, logits_BV, texts, randoms, strict=True)
