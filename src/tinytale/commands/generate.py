@@ -112,8 +112,9 @@ def generate(
         tokens += new
 
     for sample in range(samples):
-        options = {"max_new_tokens": max_new_tokens, "sample": sample, "decoder": made, "advance": count}
-        pieces = teller.stream(prompt, **options, **settings)
+        pieces = teller.stream(
+            prompt, max_new_tokens=max_new_tokens, sample=sample, decoder=made, advance=count, **settings
+        )
         show(chain(["\n" if sample else "", prompt], pieces))
     if console.is_terminal:
         console.print(f"{tokens / (time.perf_counter() - started):,.0f} tokens/s", style="dim")

@@ -124,8 +124,8 @@ def _run(command: list[str]) -> tuple[int, list[str]]:
     Raises:
         UnavailableError: it has not ended after `COMPILER_SECONDS`; nothing of it runs on.
     """
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, process_group=0, **pipes) as process:
+    nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=pipe, process_group=0) as process:
         try:
             _, said = process.communicate(timeout=COMPILER_SECONDS)
             return process.returncode, said.decode("utf-8", errors="replace").splitlines()
