@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from tinytale.config import ModelConfig
 from tinytale.errors import UsageError
-from tinytale.generation import agreement, choosing
+from tinytale.generation import choosing
 from tinytale.generation.agreement import native_decoder
 from tinytale.generation.choosing import decoder_for
 from tinytale.generation.torch_decoder import TorchDecoder
@@ -155,4 +155,3 @@ def test_a_small_model_has_the_kernels_and_settings_of_the_large_one():
     small = small_model(young(layer_norm_epsilon=0.25, dropout=0.5))
     assert small.kernels == "fused" and small.config.layer_norm_epsilon == 0.25 and not small.training
     assert all(torch.equal(*pair) for pair in zip(small.parameters(), small_model(small).parameters(), strict=True))
-    assert agreement.ROUNDING < 1e-4
