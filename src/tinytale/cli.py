@@ -16,6 +16,7 @@ app = App(
     help="From raw stories to a GPT-2 of your own.",
     version=__version__,
     result_action="return_value",
+    error_console=console,
 )
 for verb in (
     "prepare",
@@ -46,8 +47,8 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 def main() -> None:
     """Run one command; end with 0, with 2 when it was asked wrongly, with 1 when it failed, or as the command says."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a Windows code page cannot print every story
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a Windows code page cannot hold every story, and lines may be broken
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
         if sys.argv[1:] in HELP:

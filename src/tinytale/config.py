@@ -20,6 +20,11 @@ Settings = TypeVar("Settings")
 TEMPERATURE = 0.6
 """At which stories are drawn when nobody says how."""
 
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
+"""Number format of the weights when stories are generated; auto is int8 where our native decoder runs."""
+DecoderKind = Literal["auto", "native", "torch"]
+"""What computes when stories are generated; auto is our native decoder where it runs and agrees with the model."""
+
 FILLED_IN_BY_TRAIN = {"vocab_size", "folder", "digest", "start_digest", "teacher_digest"}
 """Fields that are no options: the dataset decides them, or the weights that training begins with or follows."""
 

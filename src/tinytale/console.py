@@ -1,13 +1,41 @@
 """One console for everything a person reads; standard output stays free for results."""
 
-from collections.abc import Collection, Sequence
+import re
+import sys
+from collections.abc import Collection, Iterable, Sequence
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that a terminal would obey (Unicode's category Cc), but for tabs and the ends of lines."""
+
+
+def cleaned(text: str) -> str:
+    """Text for a terminal: stories, names of files and messages may hold characters that it would obey."""
+    return CONTROL.sub("\ufffd", text.replace("\r\n", "\n"))
+
+
+def write_out(text: str) -> None:
+    """Write a piece of a story to standard output at once: cleaned where that is a terminal, else as it is."""
+    sys.stdout.write(cleaned(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+class CleanConsole(Console):
+    """A console that sends no control characters to a terminal but its own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """All that is printed comes through here."""
+        for segment in super().render(renderable, options):
+            unsafe = self.is_terminal and not segment.control and CONTROL.search(segment.text)
+            yield Segment(cleaned(segment.text), segment.style) if unsafe else segment
+
+
+console = CleanConsole(stderr=True, highlight=False, markup=False, emoji=False)
 """Messages, progress and tables go to standard error, so that standard output can be piped. Text is shown as it is:
 what a person typed (a folder named `[x]`) is never taken for markup."""
 

@@ -21,7 +21,10 @@ def cache_folder() -> Path:
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tinytale"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "tinytale"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinytale"
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (
+        named if named.is_absolute() else Path.home() / ".cache"
+    ) / "tinytale"  # the XDG rules ignore a relative one
 
 
 def sha256_of(path: Path) -> str:

@@ -1,18 +1,18 @@
 """The Python interface: a model that tells, continues and scores stories. `tinytale.load` gives one."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tinytale.config import TEMPERATURE
+from tinytale.config import TEMPERATURE, DecoderKind, Precision
 from tinytale.data.tokenizer import Tokenizer, load_tokenizer
 from tinytale.errors import TaleError, UsageError
 from tinytale.evaluation.perplexity import nats_from_story_starts
 from tinytale.generation.beam import beam_search
-from tinytale.generation.choosing import Precision, choice_for, decoder_for
+from tinytale.generation.choosing import choice_for, decoder_for
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Choice, Decoding, random_numbers
 from tinytale.generation.stories import Story, TokenRecord, beginning, opened, stream_story, tell_stories
@@ -30,6 +30,7 @@ def load_storyteller(
     kernels: Kernels = "fused",
     precision: Precision = "auto",
     whole_vocabulary: bool = False,
+    decoder: DecoderKind = "auto",
 ) -> "Storyteller":
     """The model of a run, of a GPT-2 folder in Hugging Face's layout or of shipped weights, on its device.
 
@@ -50,7 +51,11 @@ def load_storyteller(
         )
     if not whole_vocabulary:
         model = cut_vocabulary(model, tokenizer.vocab_size, kernels)
-    return Storyteller(model.to(pick_device(device)), tokenizer, precision)
+    return Storyteller(model.to(pick_device(device)), tokenizer, precision, decoder)
+
+
+MOST_STORIES = 1_000_000
+"""Of one call: all are kept until the last is told."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,9 +88,10 @@ class StoryScore:
 class Storyteller:
     """A GPT-2 and its tokenizer. Every call is by itself: nothing is kept from one to the next."""
 
-    def __init__(self, model: GPT2, tokenizer: Tokenizer, precision: Precision = "auto"):
+    def __init__(self, model: GPT2, tokenizer: Tokenizer, precision: Precision = "auto", decoder: DecoderKind = "auto"):
         self.model, self.tokenizer = model, tokenizer
         self.precision: Precision = precision
+        self.decoder_kind: DecoderKind = decoder
 
     def __repr__(self) -> str:
         shape, device = self.model.config, next(self.model.parameters()).device
@@ -95,8 +101,13 @@ class Storyteller:
         )
 
     def decoder(self, slots: int) -> Decoder:
-        """What computes, with room for this many texts at once."""
-        return decoder_for(self.model, slots, self.precision)
+        """What computes, with room for this many texts at once.
+
+        Raises:
+            UsageError: there is no native decoder, and it, or a precision that only it has, was asked for.
+            TaleError: there is not enough memory.
+        """
+        return decoder_for(self.model, slots, self.precision, self.decoder_kind)
 
     def generate(
         self,
@@ -132,7 +143,8 @@ class Storyteller:
             min_p: draw from the tokens that have this share of the probability of the most likely one.
             repetition_penalty: above 1, tokens that the text has already become less likely.
             greedy: always take the most likely token; the settings of drawing do not count then.
-            beams: search for the most likely text with so many beams, instead of drawing.
+            beams: search for the most likely text with so many beams, instead of drawing; settings of drawing, samples
+                and a seed are refused beside it.
             stop: text that ends a story and is not part of it; one, or several.
             seed: the same seed tells the same stories.
             alternatives: keep so many most likely tokens at each place.
@@ -156,12 +168,18 @@ class Storyteller:
                 f" {alternatives}; expected at least 1 of each, 0 of the last"
             )
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if samples * len(prompts) > MOST_STORIES:
+            raise UsageError(
+                f"samples is {samples} of {len(prompts)} prompts; expected at most {MOST_STORIES:,} stories at a time"
+            )
         choices: list[Choice] = [choice_for(decoding)] * (samples * len(prompts))
         if beams is not None:
-            if samples > 1 or repetition_penalty != 1:
+            usual = asdict(Decoding(temperature=TEMPERATURE)) | {"samples": 1, "seed": 0}
+            given = asdict(decoding) | {"samples": samples, "seed": seed}
+            if idle := [f"{name.replace('_', '-')} {given[name]}" for name in usual if given[name] != usual[name]]:
                 raise UsageError(
-                    f"beams is {beams}, samples {samples} and repetition-penalty {repetition_penalty}; expected 1"
-                    " of both: beam search finds one text, the likeliest as the model has it"
+                    f"beams is {beams}, beside {', '.join(idle)}, which would do nothing: beam search finds one text,"
+                    " the likeliest as the model has it; leave out one or the other"
                 )
             searching = self.decoder(max(1, beams))
             choices = [self._found(searching, prompt, beams, max_new_tokens) for prompt in prompts]
@@ -198,11 +216,13 @@ class Storyteller:
         seed: int = 0,
         sample: int = 0,
         decoder: Decoder | None = None,
+        advance: Callable[[int], None] = lambda tokens: None,
     ) -> Iterator[str]:
         """Tell one story piece by piece, without its prompt: together, the text of `generate(...)[sample]`.
 
         No piece ends within a character, or shows a part of a stop string. The settings are those of `generate`. Each
         call makes a decoder, which copies the weights: who tells many stories, one after the other, gives one to all.
+        `advance` hears of each new token.
 
         Raises:
             UsageError: a setting is out of its range, or a text holds a lone surrogate.
@@ -220,7 +240,9 @@ class Storyteller:
             raise UsageError(f"max-new-tokens is {max_new_tokens}; expected at least 1")
         stops = [stop] if isinstance(stop, str) else stop
         choice, randoms = choice_for(decoding), random_numbers(seed, sample)
-        return stream_story(decoder or self.decoder(1), self.tokenizer, prompt, choice, randoms, max_new_tokens, stops)
+        return stream_story(
+            decoder or self.decoder(1), self.tokenizer, prompt, choice, randoms, max_new_tokens, stops, advance
+        )
 
     def score(self, text: str) -> StoryScore:
         """How surprising a text is, as a story from its start: opened by an end-of-text, closed by one that counts.

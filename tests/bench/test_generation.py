@@ -169,7 +169,7 @@ def test_lists_are_checked_and_absence_is_told(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_without_a_decoder_the_reason_is_told(forms: Forms, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tinytale.bench.generators.why_not", lambda config: "there is no C++ compiler")
+    monkeypatch.setattr("tinytale.generation.agreement.why_not", lambda config, weights: "there is no C++ compiler")
     with pytest.raises(TaleError, match=r"there is no C\+\+ compiler"):
         GENERATORS["tinytale"].build(forms, 1, 1)
 
@@ -194,4 +194,10 @@ def test_the_command_writes_what_it_prints(
     assert seen.out == "" and "tinytale-torch" in seen.err and "256" in seen.err
     too_long = tale("bench", "generate", forms.folder, "--new-tokens=17")
     assert too_long.code == 2 and "no more tokens than the context of 32" in too_long.err
+    for words in (
+        ["generate", forms.folder, "--prompts=3000000000", "--new-tokens=1"],
+        ["serve", forms.folder, "--people=3000000000"],
+    ):
+        too_many = tale("bench", *words)
+        assert too_many.code == 2 and "room for 3,000,000,000 texts at a time" in too_many.err
     assert generation_result(TINY.model, 1, 2, [])["model"]["width"] == 32

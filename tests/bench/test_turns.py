@@ -152,10 +152,12 @@ def test_lists_and_numbers_are_checked():
         chosen_contenders("pytorch")
     with pytest.raises(UsageError, match="named twice"):
         chosen_contenders("tinytale,tinytale")
-    with pytest.raises(UsageError, match="warm_up must be at least 3, not 2"):
+    with pytest.raises(UsageError, match="warm_up must be at least 3 and at most 10,000, not 2"):
         Conditions(threads=1, warm_up=2)
-    with pytest.raises(UsageError, match="threads must be at least 1, not 0"):
+    with pytest.raises(UsageError, match="threads must be at least 1 and at most 10,000, not 0"):
         Conditions(threads=0)
+    with pytest.raises(UsageError, match="rounds must be at least 1 and at most 10,000, not 3000000000"):
+        Conditions(threads=1, rounds=3_000_000_000)
 
 
 def test_the_command_writes_what_it_prints(

@@ -1,12 +1,15 @@
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 import tinytale
+from tinytale.commands.chat import Talk
 from tinytale.config import ModelConfig
 from tinytale.data.tokenizer import load_tokenizer
+from tinytale.errors import NotFiniteError, UsageError
 from tinytale.model.folder import save_model
 from tinytale.model.gpt2 import GPT2
 
@@ -64,3 +67,37 @@ def test_a_turn_is_taken_back_or_told_anew(chat, model: Path, tmp_path: Path):
 def test_a_command_that_cannot_be_followed_is_explained_and_the_talk_goes_on(chat, line: str, answer: str):
     said = chat(line, "The cat")
     assert said.code == 0 and answer in said.err and said.out
+
+
+def test_a_turn_that_fails_changes_nothing(model: Path, monkeypatch: pytest.MonkeyPatch):
+    teller = tinytale.load(model)
+    talk = Talk(teller, 0.6, 8, 3, teller.decoder(1))
+    talk.take("The cat")
+    before = talk.turns.copy(), talk.lines.copy(), talk.seed
+    with pytest.raises(UsageError, match="half a character"):
+        talk.take("\ud800")
+    with monkeypatch.context() as patched:
+        patched.setattr(teller, "stream", breaks_off)
+        for line in ("sat.", "/again"):
+            with pytest.raises(NotFiniteError):
+                talk.take(line)
+    assert before == (talk.turns, talk.lines, talk.seed)
+    talk.take("sat.")
+    assert len(talk.turns) == 2
+
+
+def breaks_off(*_: object, **__: object) -> Iterator[str]:
+    yield " a piece"
+    raise NotFiniteError
+
+
+def test_bytes_that_are_no_text_are_shown_and_told_on(tale, model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"The c\xe4t\n"), encoding="utf-8"))
+    said = tale("chat", model, "--max-new-tokens", "8", "--seed", "3")
+    assert said.code == 0 and said.out == told(model, "The c\ufffdt", seed=4) + "\n"
+
+
+@pytest.mark.parametrize("line", ["/seed " + "9" * 5000, "/temperature " + "9" * 5000, "/temperature nan"])
+def test_a_number_that_is_none_is_answered_in_one_line(chat, line: str):
+    said = chat(line)
+    assert said.code == 0 and len(said.err.splitlines()[-1]) < 90

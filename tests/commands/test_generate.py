@@ -40,15 +40,16 @@ def test_a_precision_decides_what_computes(tale, folder: Path, precision: str, m
     made: list[str] = []
 
     class Noted(NativeDecoder):
-        def __init__(self, model, slots, precision):
+        def __init__(self, model, slots, precision, threads=None):
             made.append(precision)
-            super().__init__(model, slots, precision)
+            super().__init__(model, slots, precision, threads)
 
-    monkeypatch.setattr("tinytale.generation.choosing.NativeDecoder", Noted)
+    monkeypatch.setattr("tinytale.generation.agreement.NativeDecoder", Noted)
     told = json.loads(tale("generate", folder, "One", f"--precision={precision}", "--max-new-tokens=3", "--json").out)
-    assert made == [precision] == [told["settings"]["precision"]]
+    assert made == ["float32", precision]  # the first is compared with the model, see test_agreement.py
+    assert told["settings"]["precision"] == precision
     tale("generate", folder, "One", "--max-new-tokens=3")
-    assert made[1:] == ["int8"]
+    assert made[2:] == ["float32", "int8"]
 
 
 def test_what_is_shown_is_what_json_holds(tale, folder: Path):
@@ -121,6 +122,8 @@ def test_a_prompt_longer_than_the_context_is_cut_with_a_note(tale, folder: Path)
         ("--temperature=0", "temperature is 0.0; expected a number above 0"),
         ("--top-k=0", "top-k is 0"),
         ("--top-p=1.5", "top-p is 1.5"),
+        ("--beams=3000000000", "room for 3,000,000,000 texts at a time"),
+        ("--samples=" + "9" * 5000, "samples"),
         ("--min-p=2", "min-p is 2"),
         ("--repetition-penalty=0", "repetition-penalty is 0"),
         ("--beams=0", "beams is 0"),

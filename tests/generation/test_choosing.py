@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tinytale.errors import UsageError
-from tinytale.generation import choosing
+from tinytale.generation import agreement, choosing
 from tinytale.generation.choosing import are_native, choice_for, choose_all, decoder_for, log_sum_exp
 from tinytale.generation.decoding import Decoding, random_numbers
 from tinytale.generation.sampling import Randoms
@@ -23,7 +23,7 @@ def test_on_a_cpu_the_native_decoder_tells(lively, asked, given):
 
 @pytest.mark.parametrize("asked", ["auto", "float32"])
 def test_where_there_is_none_torch_tells_and_says_so_once(lively, asked, monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.setattr(choosing, "why_not", lambda config: f"there is no compiler for {asked}")
+    monkeypatch.setattr(agreement, "why_not", lambda config, weights: f"there is no compiler for {asked}")
     model = lively()
     decoder = decoder_for(model, 2, asked)
     assert isinstance(decoder, TorchDecoder) and decoder.slots == 2
@@ -38,7 +38,7 @@ def test_where_there_is_none_torch_tells_and_says_so_once(lively, asked, monkeyp
 
 @pytest.mark.parametrize("asked", ["bfloat16", "int8"])
 def test_where_there_is_none_what_it_alone_has_is_refused(lively, asked, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(choosing, "why_not", lambda config: "there is no compiler")
+    monkeypatch.setattr(agreement, "why_not", lambda config, weights: "there is no compiler")
     with pytest.raises(UsageError, match=f"{asked} needs the native decoder: there is no compiler; leave it out"):
         decoder_for(lively(), 2, asked)
 
@@ -46,7 +46,9 @@ def test_where_there_is_none_what_it_alone_has_is_refused(lively, asked, monkeyp
 def test_elsewhere_torch_tells_in_its_own_precision(lively):
     model = lively().to("meta")
     assert isinstance(decoder_for(model, 1), TorchDecoder)
-    with pytest.raises(UsageError, match="precision int8 is for the CPU, and the model is on meta"):
+    with pytest.raises(
+        UsageError, match="precision int8 needs the native decoder: it is for the CPU, and the model is on meta"
+    ):
         decoder_for(model, 1, "int8")
     assert torch.device("meta") == model.device
 
@@ -94,8 +96,25 @@ def test_the_settings_of_drawing_do_not_count_for_a_greedy_text(native: bool, mo
     if native and compiler() is None:
         pytest.skip("needs a C++ compiler")
     monkeypatch.setattr(choosing.native_choice, "available", lambda: native)
-    choose = choice_for(Decoding(greedy=True, temperature=0.0, top_k=0, top_p=2.0, min_p=0.0))
+    choose = choice_for(Decoding(greedy=True, temperature=0.0, top_k=0, top_p=2.0, min_p=2.0))
     assert choose(LOGITS_BV[0], [], iter(())) == LOGITS_BV[0].argmax()
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_min_p_of_0_keeps_all(native: bool, monkeypatch: pytest.MonkeyPatch):
+    if native and compiler() is None:
+        pytest.skip("needs a C++ compiler")
+    monkeypatch.setattr(choosing.native_choice, "available", lambda: native)
+    for seed in range(30):
+        some, usual = (choice_for(Decoding(min_p=min_p)) for min_p in (0.0, None))
+        assert some(LOGITS_BV[0], [], random_numbers(seed, 0)) == usual(LOGITS_BV[0], [], random_numbers(seed, 0))
+
+
+@pytest.mark.parametrize("slots", [3_000_000_000, 10**40])
+@pytest.mark.parametrize("kind", ["auto", "torch"])
+def test_room_that_no_memory_has_is_refused_before_it_is_taken(lively, kind, slots: int):
+    with pytest.raises(UsageError, match=r"room for \d[\d,]* texts at a time; expected at most 4,096"):
+        decoder_for(lively(), slots, kind=kind)
 
 
 def test_where_there_is_no_native_choice_the_samplers_choose(monkeypatch: pytest.MonkeyPatch):
@@ -114,7 +133,7 @@ def test_logits_become_log_probabilities_either_way(native: bool, monkeypatch: p
 
 
 @pytest.mark.parametrize("native", [True, False])
-@pytest.mark.parametrize(("name", "value"), [("top_p", 2.0), ("min_p", 0.0), ("top_k", 0), ("temperature", 0.0)])
+@pytest.mark.parametrize(("name", "value"), [("top_p", 2.0), ("min_p", -0.1), ("top_k", 0), ("temperature", 0.0)])
 def test_a_setting_out_of_its_range_is_refused_either_way(native: bool, name: str, value, monkeypatch):
     if native and compiler() is None:
         pytest.skip("needs a C++ compiler")

@@ -3,7 +3,7 @@ import torch
 
 from tinytale.config import ModelConfig
 from tinytale.errors import UsageError
-from tinytale.generation.decoding import Decoding, generate, random_numbers
+from tinytale.generation.decoding import Decoding, Text, generate, random_numbers
 from tinytale.generation.sampling import Randoms
 from tinytale.model.gpt2 import GPT2
 
@@ -96,7 +96,7 @@ def test_greedy_heeds_the_repetition_penalty():
 
 @pytest.mark.parametrize(
     "setting",
-    [{"temperature": 0.0}, {"top_k": 0}, {"top_p": 2.0}, {"min_p": 0.0}, {"repetition_penalty": 0.0}],
+    [{"temperature": 0.0}, {"top_k": 0}, {"top_p": 2.0}, {"min_p": -0.1}, {"repetition_penalty": 0.0}],
     ids=str,
 )
 def test_a_setting_out_of_range_is_refused_before_anything_is_made(setting):
@@ -108,3 +108,12 @@ def test_random_numbers_are_those_that_torch_gives_one_by_one():
     numbers, generator = random_numbers(3, 5), torch.Generator().manual_seed(3 * 1_000_003 + 5)
     for _ in range(200):
         assert next(numbers) == torch.rand((), generator=generator, dtype=torch.float64).item()
+
+
+def test_a_text_knows_its_different_tokens():
+    text = Text([3, 1, 3], context_length=4)
+    text.append(2)
+    other = text.copy()
+    other.append(7)
+    text.append(1)
+    assert list(text.seen) == [3, 1, 2] and list(other.seen) == [3, 1, 2, 7]

@@ -47,7 +47,8 @@ def test_however_many_slots_there_are_the_texts_are_those_told_alone(table, slot
 
 def test_a_finished_row_is_replaced_by_a_waiting_one(table):
     def ends_after(count: int):
-        return lambda logits_V, tokens, randoms: END if len(tokens) > count else 1
+        chosen = iter([1] * count + [END])
+        return lambda logits_V, tokens, randoms: next(chosen)
 
     decoder = table(23, slots=2)
     choices = [ends_after(10 if number % 2 else 1) for number in range(8)]

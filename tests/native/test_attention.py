@@ -221,3 +221,15 @@ def test_elsewhere_torchs_attention_runs_and_the_reason_is_told(
     model = GPT2(ModelConfig(vocab_size=7, context_length=8, layers=1, heads=1, width=4), "native")
     with torch.autocast("cpu", torch.bfloat16):
         assert model(torch.zeros(1, 8, dtype=torch.long)).isfinite().all()
+
+
+@NEEDS
+def test_memory_that_is_not_there_is_an_error_and_not_the_end_of_the_process(monkeypatch: pytest.MonkeyPatch):
+    qkv_BTE = torch.zeros(1, 2, 48, dtype=torch.bfloat16, requires_grad=True)
+    y_BTC = packed_attention(qkv_BTE, 1)
+    long = [1, 2**40, 1, 16, 0, None, 1]  # B, T, H, D: 256 terabytes for a head
+    monkeypatch.setattr(attention, "_arguments", lambda *_: long)
+    with pytest.raises(MemoryError, match="memory for attention"):
+        packed_attention(qkv_BTE, 1)
+    with pytest.raises(MemoryError, match="memory for the gradient"):
+        y_BTC.sum().backward()

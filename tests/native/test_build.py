@@ -1,12 +1,14 @@
+import ctypes
 import os
 import stat
-import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tinytale.files import cache_folder
+from tinytale.native import build
 from tinytale.native.build import UnavailableError, compiler, library
 
 NEEDS = pytest.mark.skipif(sys.platform != "linux" or compiler() is None, reason="needs Linux and a C++ compiler")
@@ -44,17 +46,77 @@ def test_a_library_is_built_anew_when_a_header_changes(source: Path):
     assert library(source, [FLAGS]).answer() == 43
 
 
-@NEEDS
-def test_a_library_that_was_cut_short_is_made_anew(source: Path):
-    build = (
-        "import sys; from pathlib import Path; from tinytale.native.build import library; library(Path(sys.argv[1]), "
-    )
-    subprocess.run([sys.executable, "-c", f"{build}[{FLAGS}])", source], check=True)  # not loaded by this process
+@pytest.fixture
+def cached(source: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A library in the cache that this process has not loaded."""
+    with monkeypatch.context() as patched:
+        patched.setattr(build, "load", lambda path, kind: ctypes.CDLL(None))
+        library(source, [FLAGS])
     (built,) = cache_folder().iterdir()
-    whole = built.read_bytes()
-    built.write_bytes(whole[:100])
-    assert library(source, [FLAGS]).answer() == 42 and built.read_bytes() == whole
-    assert list(cache_folder().iterdir()) == [built]
+    return built
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def belongs_to_another(path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    os.chown(path, 12345, 12345)
+
+
+def links_elsewhere(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+@NEEDS
+@pytest.mark.parametrize(
+    "damage", [cut, flip, belongs_to_another, lambda path: path.chmod(0o777), links_elsewhere, Path.unlink]
+)
+def test_a_library_that_is_damaged_or_that_others_could_have_written_is_made_anew(source: Path, cached: Path, damage):
+    whole = cached.read_bytes()
+    damage(cached)
+    assert library(source, [FLAGS]).answer() == 42
+    assert cached.read_bytes() == whole and not cached.is_symlink()
+    assert cached.stat().st_uid == os.geteuid() and stat.S_IMODE(cached.stat().st_mode) == 0o700
+
+
+@NEEDS
+def test_nobody_else_can_write_where_libraries_are_kept_whatever_the_umask(source: Path):
+    cache_folder().parent.mkdir()
+    before = os.umask(0)
+    try:
+        library(source, [FLAGS])
+        cache_folder().chmod(0o777)  # as an older version may have left it
+        library(source, [FLAGS])
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (cache_folder(), *cache_folder().iterdir())]
+    assert modes == [0o700, 0o700]
+
+
+@NEEDS
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_cache_of_another_user_is_refused(source: Path, cached: Path):
+    os.chown(cached.parent, 12345, 12345)
+    with pytest.raises(UnavailableError, match=r"belongs to another user.* XDG_CACHE_HOME"):
+        library(source, [FLAGS])
+
+
+def test_a_relative_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "platform", "linux")
+    for relative in ("cache", "", "./x"):
+        monkeypatch.setenv("XDG_CACHE_HOME", relative)
+        assert cache_folder() == tmp_path / ".cache" / "tinytale"
 
 
 @NEEDS
@@ -85,12 +147,30 @@ def test_a_cache_that_cannot_be_written_is_a_reason_too(source: Path, tmp_path: 
         library(source, [FLAGS])
 
 
-@NEEDS
-def test_the_named_compiler_is_taken(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def my_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     mine = tmp_path / "mine"
-    mine.write_text("#!/bin/sh\necho error: mine was called >&2\nexit 3\n")
-    mine.chmod(mine.stat().st_mode | stat.S_IXUSR)
+    mine.touch(mode=0o755)
     monkeypatch.setenv("CXX", str(mine))
-    assert compiler() == str(mine) and os.access(mine, os.X_OK)
-    with pytest.raises(UnavailableError, match="mine was called"):
+    return mine
+
+
+@NEEDS
+def test_the_named_compiler_is_taken_whatever_it_says(source: Path, my_compiler: Path):
+    my_compiler.write_bytes(b"#!/bin/sh\necho error: mine was called \xe9 >&2\nexit 3\n")
+    assert compiler() == str(my_compiler)
+    with pytest.raises(UnavailableError, match="mine was called \ufffd"):
         library(source, [FLAGS])
+
+
+@NEEDS
+def test_a_compiler_that_hangs_is_given_up_with_all_that_it_started(source: Path, my_compiler: Path, monkeypatch):
+    my_compiler.write_text("#!/bin/sh\nsleep 77.125 &\necho $! >$(dirname $0)/child\nwait\n")
+    monkeypatch.setattr(build, "COMPILER_SECONDS", 0.5)
+    with pytest.raises(UnavailableError, match="mine has not ended after"):
+        library(source, [FLAGS, FLAGS])
+    child = int(my_compiler.with_name("child").read_text())
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{child}").exists() and "zombie" not in Path(f"/proc/{child}/status").read_text():
+        assert time.monotonic() < deadline
+    assert list(cache_folder().iterdir()) == []

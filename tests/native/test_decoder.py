@@ -193,3 +193,10 @@ def test_where_it_cannot_be_built_the_reason_is_told(monkeypatch: pytest.MonkeyP
         assert describe() == "torch's: there is no C++ compiler"
     finally:
         native._load.cache_clear()
+
+
+@NEEDS
+def test_memory_that_threads_do_not_get_is_an_error_and_not_the_end_of_the_process():
+    decoder = NativeDecoder(lively(11, 8, 1, 2, 12), 1, threads=2**60)
+    with pytest.raises(TaleError, match="not enough memory for the threads"):
+        decoder.prefill(0, [1])

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tinytale.data.tokenizer import Tokenizer, load_tokenizer
+from tinytale.errors import UsageError
 from tinytale.generation.decoding import Decoding, random_numbers
 from tinytale.generation.stories import Writer
 from tinytale.generation.torch_decoder import TorchDecoder
@@ -40,7 +41,7 @@ def test_a_story_that_fails_fails_alone(scheduler: Scheduler, job):
     def stumbles(logits_V: torch.Tensor, tokens, randoms) -> int:
         if len(tokens) == 3:
             raise RuntimeError("stumbled")
-        return 5
+        return 5 + len(tokens)
 
     (bad, bad_ended), (good, good_ended) = job(stumbles), job()
     scheduler.submit([bad, good])
@@ -53,7 +54,18 @@ def test_a_story_that_fails_fails_alone(scheduler: Scheduler, job):
 
 
 def test_all_of_a_request_waits_or_nothing_of_it(scheduler: Scheduler, job):
+    held = threading.Event()
+    busy, ended = job(lambda logits_V, tokens, randoms: held.wait(20) and 5)
+    scheduler.submit([busy])
     with pytest.raises(QueueFullError):
+        scheduler.submit([job()[0] for _ in range(5)])
+    assert scheduler.waiting + scheduler.telling == 1
+    held.set()
+    assert ended.wait(20)
+
+
+def test_what_can_never_find_room_is_no_reason_to_ask_again(scheduler: Scheduler, job):
+    with pytest.raises(UsageError, match="n is 6, and this server has room for 5 stories in all"):
         scheduler.submit([job()[0] for _ in range(6)])
     assert scheduler.waiting == scheduler.telling == 0
 

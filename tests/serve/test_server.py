@@ -38,6 +38,27 @@ def test_the_official_client_gets_the_stories_that_python_tells(client, name: st
     assert {choice.finish_reason for choice in told.choices} <= {"length", "stop"}
 
 
+def test_a_repetition_penalty_is_heeded(client, name: str, model: Path):
+    settings = {"model": name, "prompt": "The cat", "max_tokens": 40, "seed": 7, "temperature": 0.9}
+    told = client.completions.create(**settings, extra_body={"repetition_penalty": 5.0}).choices[0].text
+    settings = {"seed": 7, "temperature": 0.9, "max_new_tokens": 40}
+    (with_it,) = tinytale.load(model).generate("The cat", repetition_penalty=5.0, **settings)
+    (without,) = tinytale.load(model).generate("The cat", **settings)
+    assert told == with_it.text != without.text
+
+
+def test_what_clients_of_other_servers_send_for_off_is_off(client, name: str):
+    settings = {"model": name, "prompt": "The cat", "seed": 7, "temperature": 0.9}
+    usual = client.completions.create(**settings).choices[0]
+    for off in ({"top_k": 0}, {"top_k": -1}, {"min_p": 0}, {"max_tokens": -1}, {"logprobs": False}):
+        assert client.completions.create(**settings, extra_body=off).choices[0] == usual
+    chat = {"model": name, "messages": [{"role": "user", "content": "The cat"}], "seed": 7, "temperature": 0.9}
+    said = client.chat.completions.create(
+        **chat, extra_body={"max_completion_tokens": -1, "top_k": -1, "logprobs": False}
+    )
+    assert said.choices[0].message.content == usual.text
+
+
 def test_a_stream_is_the_whole_in_pieces(client, name: str):
     settings = {"model": name, "prompt": "The dog", "max_tokens": 40, "seed": 3, "n": 2, "logprobs": 0}
     whole = client.completions.create(**settings)

@@ -15,6 +15,10 @@ Isa = Literal[
 """Instruction sets by oneDNN's names, which torch's matrix products go by."""
 
 
+MOST = 10_000
+"""Threads, rounds or steps: whatever is measured is kept."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
     """How to measure: the same for every contender."""
@@ -34,8 +38,9 @@ class Conditions:
 
     def __post_init__(self) -> None:
         for name, least in (("threads", 1), ("rounds", 1), ("steps", 1), ("warm_up", 3)):
-            if getattr(self, name) < least:
-                raise UsageError(f"the number of {name} must be at least {least}, not {getattr(self, name)}")
+            if not least <= getattr(self, name) <= MOST:
+                found = getattr(self, name)
+                raise UsageError(f"the number of {name} must be at least {least} and at most {MOST:,}, not {found}")
 
 
 def environment(conditions: Conditions) -> dict[str, str]:

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from tinytale.errors import TaleError
+from tinytale.generation.agreement import native_decoder
 from tinytale.generation.choosing import choice_for
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Decoding
 from tinytale.generation.many import generate_many
 from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.model.folder import load_model
-from tinytale.native.decoder import NativeDecoder, Precision, why_not
+from tinytale.native.decoder import Precision
 
 Continue = Callable[[Sequence[Sequence[int]], int], list[list[int]]]
 """From prompts, each of the same length, and a number to so many new tokens of each."""
@@ -131,9 +132,10 @@ def native(precision: Precision) -> Callable[[Forms, int, int], Continue]:
 
     def decoder(forms: Forms, prompts: int, threads: int) -> Decoder:
         model = load_model(Path(forms.folder))
-        if reason := why_not(model.config):
-            raise TaleError(reason)
-        return NativeDecoder(model, prompts, precision, threads)
+        made = native_decoder(model, prompts, precision, threads)
+        if isinstance(made, str):
+            raise TaleError(made)
+        return made
 
     return ours(decoder)
 

@@ -10,7 +10,7 @@ from cyclopts import App
 from rich.progress import Progress
 from rich.table import Table
 
-from tinytale.bench.conditions import Allocator, Conditions, Isa
+from tinytale.bench.conditions import MOST, Allocator, Conditions, Isa
 from tinytale.commands.options import check_file, print_json
 from tinytale.console import console, progress_bar
 from tinytale.errors import UsageError
@@ -141,6 +141,7 @@ def generate(
     from tinytale.bench.exports import random_model, random_prompts
     from tinytale.bench.generation import chosen_generators, generation_result, generation_table, time_generation
     from tinytale.bench.sizes import SIZES
+    from tinytale.generation.decoder import check_slots
     from tinytale.model.folder import read_config
     from tinytale.runs import find_folder, model_folder
 
@@ -157,6 +158,7 @@ def generate(
                 f"{prompt_tokens} prompt tokens and {new_tokens} new ones of {prompts} prompts on {threads} threads;"
                 f" expected at least 1 of each, and no more tokens than the context of {config.context_length}"
             )
+        check_slots(max(prompts))
         forms = _exported(source, Path(scratch), names)
         for cores, number in product(threads, prompts):
             conditions = Conditions(threads=cores, rounds=rounds, allocator=allocator, isa=isa)
@@ -228,13 +230,18 @@ def serve(
     """
     check_file(out, "results")
     from tinytale.bench.serving import serving_result, serving_table, time_serving
+    from tinytale.generation.decoder import check_slots
     from tinytale.model.folder import read_config
     from tinytale.resources import available_cores
     from tinytale.runs import find_folder, model_folder
 
     config = read_config(model_folder(find_folder(folder)))
-    if min(people, stories, new_tokens) < 1:
-        raise UsageError(f"people is {people}, stories {stories}, new-tokens {new_tokens}; expected at least 1 of each")
+    if min(people, stories, new_tokens) < 1 or stories > MOST:
+        raise UsageError(
+            f"people is {people}, stories {stories}, new-tokens {new_tokens}; expected at least 1 of each, and at most"
+            f" {MOST:,} stories"
+        )
+    check_slots(people)
     conditions = Conditions(threads=available_cores() if threads is None else threads, rounds=rounds)
     with progress_bar("turn") as bar:
         progress = _turn_progress(bar, 2 * (1 + rounds))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinytale.commands.options import Device
-from tinytale.config import TEMPERATURE
-from tinytale.console import console
+from tinytale.config import TEMPERATURE, DecoderKind
+from tinytale.console import console, write_out
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import write_text
 from tinytale.runs import find_folder
@@ -34,6 +34,7 @@ def chat(
     max_new_tokens: int = 60,
     seed: int = 0,
     device: Device = "auto",
+    decoder: DecoderKind = "auto",
 ) -> None:
     """Tell a story together with a model, turn by turn.
 
@@ -51,6 +52,8 @@ def chat(
         The same seed and the same lines tell the same story.
     device
         Where to compute.
+    decoder
+        auto takes the native decoder where it runs and agrees with the model; torch is the reference, and slower.
     """
     if max_new_tokens < 1:
         raise UsageError(f"max-new-tokens is {max_new_tokens}; expected at least 1")
@@ -61,7 +64,7 @@ def chat(
     import tinytale
 
     console.print(HELP, style="dim")
-    teller = tinytale.load(folder, device)
+    teller = tinytale.load(folder, device, decoder=decoder)
     talk = Talk(teller, temperature, max_new_tokens, seed, teller.decoder(1))
     while True:
         try:
@@ -94,11 +97,19 @@ class Talk:
     """What the person typed in each turn."""
 
     def take(self, line: str) -> None:
-        """A line of the story, or a command.
+        """A line of the story, or a command. What fails changes nothing.
 
         Raises:
-            UsageError: a command that is unknown, or that cannot be followed.
+            TaleError: a command is unknown or cannot be followed, or the model's numbers are not finite.
         """
+        before = self.turns.copy(), self.lines.copy(), self.seed
+        try:
+            self._take(line)
+        except TaleError:
+            self.turns, self.lines, self.seed = before
+            raise
+
+    def _take(self, line: str) -> None:
         if line.strip() == "help":
             raise UsageError(HELP)
         if not line.startswith("/"):
@@ -138,16 +149,15 @@ class Talk:
         settings = {"temperature": self.temperature, "max_new_tokens": self.max_new_tokens, "decoder": self.decoder}
         for piece in self.teller.stream(so_far + said, seed=self.seed + len(self.turns), **settings):
             self.turns[-1] += piece
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-        sys.stdout.write("\n")
+            write_out(piece)
+        write_out("\n")
 
 
 def _number(text: str, kind: type, least: float) -> int | float:
     try:
         value = kind(text)
     except ValueError as error:
-        raise UsageError(f"{text!r} is not a number") from error
+        raise UsageError(f"{text[:40]!r} is not a number") from error
     if not least <= value < 2**63:
-        raise UsageError(f"{text} is out of range; expected at least {least:g}")
+        raise UsageError(f"{text[:40]} is out of range; expected at least {least:g}")
     return value

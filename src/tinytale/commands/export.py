@@ -11,6 +11,7 @@ from tinytale.files import read_json
 from tinytale.runs import CARD, RunFolder, find_folder, model_folder
 
 if TYPE_CHECKING:
+    from tinytale.data.tokenizer import Tokenizer
     from tinytale.model.gpt2 import GPT2
     from tinytale.report.model_card import Notes
 
@@ -104,6 +105,20 @@ def export(
         _model_to_folder(source, weights, out, dtype)
 
 
+def _load_gpt2(weights: Path) -> "tuple[GPT2, Tokenizer]":
+    """A model that other programs may take for GPT-2, and its tokenizer.
+
+    Raises:
+        TaleError: a file is missing or damaged.
+        UsageError: the code of the model was changed, and it is not GPT-2 any more.
+    """
+    from tinytale.model.published import check_published
+
+    model, tokenizer = load_weights(weights, "cpu")
+    check_published(model)
+    return model, tokenizer
+
+
 def stored_format(weights: Path) -> Format:
     """How the weights of a GPT-2 folder are stored: in bfloat16, or in what float32 holds too."""
     config = read_json(weights / "config.json")
@@ -120,7 +135,7 @@ def _run_to_folder(run: RunFolder, to: Target, out: Path, dtype: Format, notes: 
 
     whole = to == "run"
     (check_place if whole else check_new)(out)
-    model, tokenizer = load_weights(run.model, "cpu")
+    model, tokenizer = _load_gpt2(run.model)
     stored = getattr(torch, dtype)
 
     def card(shipped: RunFolder) -> str:
@@ -149,7 +164,7 @@ def _model_to_folder(source: RunFolder, weights: Path, out: Path, dtype: Format)
     from tinytale.report.model_card import readdressed
 
     check_new(out)
-    model, tokenizer = load_weights(weights, "cpu")
+    model, tokenizer = _load_gpt2(weights)
     texts = card_and_settings(source) if dtype == stored_format(weights) else {}  # a card names the format
     if CARD in texts:
         texts[CARD] = readdressed(texts[CARD], out.name)
@@ -170,7 +185,7 @@ def _to_gguf(weights: Path, out: Path, dtype: Format, name: str) -> None:
     from tinytale.interop.gguf_file import write_gguf
 
     check_file(out, "model", ".gguf")
-    model, tokenizer = load_weights(weights, "cpu")
+    model, tokenizer = _load_gpt2(weights)
     in_float32 = write_gguf(out, model, tokenizer, name, dtype)
     if in_float32:
         console.print(f"In float32, since their rows are no multiple of a block of {dtype}: {', '.join(in_float32)}")

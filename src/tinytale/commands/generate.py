@@ -1,16 +1,16 @@
 """`tinytale generate`: the model tells a story."""
 
-import sys
 import time
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import tinytale
 from tinytale.advice import command
-from tinytale.commands.options import Device, Precision, print_json
-from tinytale.config import TEMPERATURE
-from tinytale.console import console
+from tinytale.commands.options import Device, print_json
+from tinytale.config import TEMPERATURE, DecoderKind, Precision
+from tinytale.console import console, write_out
 from tinytale.errors import UsageError
 
 
@@ -32,6 +32,7 @@ def generate(
     batch_size: int = 32,
     device: Device = "auto",
     precision: Precision = "auto",
+    decoder: DecoderKind = "auto",
     json: bool = False,
 ) -> None:
     """Tell a story, or continue one.
@@ -72,6 +73,8 @@ def generate(
         Where to compute.
     precision: str
         Of the weights, on a CPU: int8, the fastest, is what auto takes; float32 is exact.
+    decoder: str
+        auto takes the native decoder where it runs and agrees with the model; torch is the reference, and slower.
     json: bool
         Print one JSON object when all stories are told.
     """
@@ -92,7 +95,7 @@ def generate(
         "stop": stop or [],
         "seed": seed,
     }
-    teller = tinytale.load(folder, device, precision)
+    teller = tinytale.load(folder, device, precision, decoder)
     length, context = len(teller.tokenizer.encode(prompt)) + 1, teller.model.config.context_length
     if length > context:
         console.print(f"The prompt has {length} tokens; the model reads its last {context}.", style="yellow")
@@ -111,21 +114,23 @@ def generate(
         else:
             show([str(told[0])])
         return
-    tokens, started, decoder = 0, time.perf_counter(), teller.decoder(1)
+    tokens, started, made = 0, time.perf_counter(), teller.decoder(1)
+
+    def count(new: int) -> None:
+        nonlocal tokens
+        tokens += new
+
     for sample in range(samples):
-        pieces = teller.stream(prompt, max_new_tokens=max_new_tokens, sample=sample, decoder=decoder, **settings)
-        sys.stdout.write(("\n" if sample else "") + prompt)
-        tokens += len(teller.tokenizer.encode(show(pieces)))
+        pieces = teller.stream(
+            prompt, max_new_tokens=max_new_tokens, sample=sample, decoder=made, advance=count, **settings
+        )
+        show(chain(["\n" if sample else "", prompt], pieces))
     if console.is_terminal:
         console.print(f"{tokens / (time.perf_counter() - started):,.0f} tokens/s", style="dim")
 
 
-def show(pieces: Iterable[str]) -> str:
-    """Write text to standard output as it comes, and a line's end after it; return it."""
-    shown = []
+def show(pieces: Iterable[str]) -> None:
+    """Write text to standard output as it comes, and a line's end after it."""
     for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-        shown.append(piece)
-    sys.stdout.write("\n")
-    return "".join(shown)
+        write_out(piece)
+    write_out("\n")

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from tinytale.model.gpt2 import GPT2
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "float32", "bfloat16", "int8"]
-"""Of the weights when stories are told."""
 
 
 def load_weights(

@@ -4,6 +4,7 @@ import os
 import socket
 
 from tinytale.commands.options import Device, need
+from tinytale.config import DecoderKind
 from tinytale.console import console
 from tinytale.errors import UsageError
 from tinytale.runs import find_folder, model_folder
@@ -19,6 +20,7 @@ def serve(
     slots: int = 16,
     waiting: int = 64,
     device: Device = "auto",
+    decoder: DecoderKind = "auto",
 ) -> None:
     """Open a page to write with a model and to look inside it.
 
@@ -39,6 +41,8 @@ def serve(
         Stories that may wait for that; more are asked to come again.
     device
         Where to compute.
+    decoder
+        auto takes the native decoder where it runs and agrees with the model; torch is the reference, and slower.
     """
     need(["granian", "fastapi"], "serve", "the server")
     if not 0 < port < 2**16 or slots < 1 or waiting < 0:
@@ -66,7 +70,7 @@ def serve(
     from tinytale.serve.server import ServerSettings, load, serve_models
 
     settings = ServerSettings(host=host, port=port, key=key, slots=slots, waiting_room=waiting)
-    models = load(found, settings, device)
+    models = load(found, settings, device, decoder)
     reached = address_of(host)
     shown = f"[{reached}]" if ":" in reached else reached
     console.print(f"Serving {', '.join(models)} at http://{shown}:{port}  (Ctrl-C stops)")

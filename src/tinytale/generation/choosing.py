@@ -3,45 +3,52 @@
 Letters of shapes: B texts, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache, lru_cache
-from typing import Literal, TypeGuard
+from typing import TypeGuard
 
 from jaxtyping import Float
 from torch import Tensor
 
+from tinytale.config import DecoderKind, Precision
 from tinytale.console import console
 from tinytale.errors import UsageError
-from tinytale.generation.decoder import Decoder
+from tinytale.generation.agreement import native_decoder
+from tinytale.generation.decoder import Decoder, check_slots
 from tinytale.generation.decoding import Choice, Decoding
 from tinytale.generation.sampling import Randoms
 from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.model.gpt2 import GPT2
 from tinytale.native import choice as native_choice
-from tinytale.native.decoder import NativeDecoder, why_not
-
-Precision = Literal["auto", "float32", "bfloat16", "int8"]
-"""Of the weights when stories are told; auto is int8 where our native decoder runs."""
 
 
-def decoder_for(model: GPT2, slots: int, precision: Precision = "auto") -> Decoder:
-    """The fastest decoder of this precision. `auto` is int8: docs/experiments.md has what that costs in bits per byte.
+def decoder_for(model: GPT2, slots: int, precision: Precision = "auto", kind: DecoderKind = "auto") -> Decoder:
+    """The fastest decoder of this precision that computes what the model does; of the kind that is asked for.
 
-    On a CPU without the native decoder torch computes in float32, and a line says so.
+    `auto` is int8 by the native decoder: docs/experiments.md has what that costs in bits per byte. Where there is no
+    native decoder, or it disagrees with the model (`generation/agreement.py`), torch computes, and a line says why.
 
     Raises:
-        UsageError: bfloat16 or int8 on another device than the CPU, or where there is no native decoder.
+        UsageError: too many slots; the native decoder is asked for, or bfloat16 or int8, which only it has, and there
+            is none.
+        TaleError: there is not enough memory.
     """
-    if model.device.type != "cpu":
-        if precision in ("bfloat16", "int8"):
-            raise UsageError(f"precision {precision} is for the CPU, and the model is on {model.device.type}")
-        return TorchDecoder(model, slots)
-    if reason := why_not(model.config):
-        if precision in ("bfloat16", "int8"):
-            raise UsageError(f"precision {precision} needs the native decoder: {reason}; leave it out, or take float32")
-        _tell(reason)
-        return TorchDecoder(model, slots)
-    return NativeDecoder(model, slots, "int8" if precision == "auto" else precision)
+    check_slots(slots)
+    if kind == "torch":
+        found = "decoder is torch"
+    elif model.device.type != "cpu":
+        found = f"it is for the CPU, and the model is on {model.device.type}"
+    else:
+        found = native_decoder(model, slots, "int8" if precision == "auto" else precision)
+    if not isinstance(found, str):
+        return found
+    if precision in ("bfloat16", "int8"):
+        raise UsageError(f"precision {precision} needs the native decoder: {found}; leave it out, or take float32")
+    if kind == "native":
+        raise UsageError(f"decoder is native, and there is none: {found}; take decoder auto or torch")
+    if kind == "auto" and model.device.type == "cpu":
+        _tell(found)
+    return TorchDecoder(model, slots)
 
 
 class NativeChoice:
@@ -52,7 +59,7 @@ class NativeChoice:
         drawing = (decoding.temperature, decoding.top_k, decoding.top_p, decoding.min_p)
         self.settings = native_choice.Settings(False, *drawing) if self.draws else native_choice.Settings(greedy=True)
 
-    def __call__(self, logits_V: Float[Tensor, " V"], tokens: Sequence[int], randoms: Randoms) -> int:
+    def __call__(self, logits_V: Float[Tensor, " V"], tokens: Collection[int], randoms: Randoms) -> int:
         """Choose for one text."""
         return choose_together(logits_V[None], [self], [randoms])[0]
 
@@ -96,10 +103,10 @@ def are_native(choices: Sequence[Choice]) -> TypeGuard[Sequence[NativeChoice]]:
 def choose_all(
     logits_BV: Float[Tensor, "B V"],
     choices: Sequence[Choice],
-    texts: Sequence[Sequence[int]],
+    texts: Sequence[Collection[int]],
     randoms: Sequence[Randoms],
 ) -> list[int]:
-    """What each choice takes for its text: together if they can, else one after another."""
+    """What each choice takes for its text, of which it gets the different tokens: together if they can."""
     if are_native(choices):
         return choose_together(logits_BV, choices, randoms)
     rows = zip(choices, logits_BV, texts, randoms, strict=True)
@@ -108,4 +115,5 @@ def choose_all(
 
 @cache
 def _tell(reason: str) -> None:
-    console.print(f"No native decoder: {reason}. Stories come from torch, in float32 and more slowly.", style="dim")
+    said = f"No native decoder: {reason}. Stories come from torch, in float32 and more slowly."
+    console.print(said, style="yellow", soft_wrap=True)

@@ -9,6 +9,24 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from tinytale.errors import UsageError
+
+MOST_SLOTS = 4096
+"""Of a decoder. Each takes memory for keys and values: 1.5 MiB with the shipped weights, 36 MiB with GPT-2 small."""
+
+
+def check_slots(slots: int) -> None:
+    """See that somebody does not ask for more than any memory holds, before it is taken.
+
+    Raises:
+        UsageError: he does.
+    """
+    if slots > MOST_SLOTS:
+        raise UsageError(
+            f"that needs room for {slots:,} texts at a time; expected at most {MOST_SLOTS:,}: take fewer beams, a"
+            " smaller batch size or fewer slots"
+        )
+
 
 @runtime_checkable
 class Decoder(Protocol):

@@ -1,6 +1,6 @@
 """Decoding one text, token by token, with a KV cache."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -26,8 +26,8 @@ from tinytale.model.gpt2 import GPT2
 
 Pick = Callable[[Float[Tensor, " V"], Randoms], int]
 """From the logits of the next token to the token."""
-Choice = Callable[[Float[Tensor, " V"], Sequence[int], Randoms], int]
-"""From the logits of the next token, and the tokens so far (the prompt's too), to the token."""
+Choice = Callable[[Float[Tensor, " V"], Collection[int], Randoms], int]
+"""From the logits of the next token, and the different tokens so far (the prompt's too), each once, to the token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Decoding:
         shape = compose(*samplers)
         pick = most_likely if self.greedy else drawn or (lambda logits_V, randoms: draw(shape(logits_V), randoms))
 
-        def choose(logits_V: Float[Tensor, " V"], tokens: Sequence[int], randoms: Randoms) -> int:
+        def choose(logits_V: Float[Tensor, " V"], tokens: Collection[int], randoms: Randoms) -> int:
             if self.repetition_penalty != 1:
                 logits_V = penalise(logits_V, tokens)
             return pick(logits_V, randoms)
@@ -85,6 +85,8 @@ class Text:
     def __init__(self, prompt: Sequence[int], context_length: int):
         self.context_length = context_length
         self.tokens = list(prompt)
+        self.seen = dict.fromkeys(self.tokens)
+        """Its different tokens."""
         self.view = self.tokens[-context_length:]
         self.begins = True
         """Whether the view is to be read from its start; else all but its last token has been read."""
@@ -92,6 +94,7 @@ class Text:
     def append(self, token: int) -> None:
         """One token more."""
         self.tokens.append(token)
+        self.seen[token] = None
         self.view.append(token)
         self.begins = len(self.view) > self.context_length
         if self.begins:
@@ -100,7 +103,7 @@ class Text:
     def copy(self) -> "Text":
         """A text that goes its own way from here."""
         other = copy(self)
-        other.tokens, other.view = self.tokens.copy(), self.view.copy()
+        other.tokens, other.seen, other.view = self.tokens.copy(), self.seen.copy(), self.view.copy()
         return other
 
 
@@ -146,7 +149,7 @@ def tell(
     text = Text(prompt, decoder.context_length)
     for _ in range(max_new_tokens):
         _, logits_BV = next_logits(decoder, {0: text})
-        token = choose(logits_BV[0], text.tokens, randoms)
+        token = choose(logits_BV[0], text.seen, randoms)
         if token == end_of_text:
             return
         yield token

@@ -53,7 +53,7 @@ def generate_many(
         tokens = choose_all(
             logits_BV,
             [choices[mine] for mine in numbers],
-            [texts[slot].tokens for slot in slots],
+            [texts[slot].seen for slot in slots],
             [randoms[mine] for mine in numbers],
         )
         for row, (slot, mine, token) in enumerate(zip(slots, numbers, tokens, strict=True)):

@@ -4,7 +4,7 @@ Letters of shapes: V vocabulary.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 
 import torch
 from jaxtyping import Float
@@ -16,8 +16,8 @@ Sampler = Callable[[Float[Tensor, " V"]], Float[Tensor, " V"]]
 """From logits to logits."""
 Randoms = Iterator[float]
 """Random numbers from 0 to 1, without 1: each draw takes one."""
-Penalty = Callable[[Float[Tensor, " V"], Sequence[int]], Float[Tensor, " V"]]
-"""From logits, and the tokens of the text so far, to logits."""
+Penalty = Callable[[Float[Tensor, " V"], Collection[int]], Float[Tensor, " V"]]
+"""From logits, and the different tokens of the text so far, each once, to logits."""
 
 
 def repetition_penalty(value: float) -> Penalty:
@@ -26,11 +26,11 @@ def repetition_penalty(value: float) -> Penalty:
     Their logits are divided by `value` where they are positive, and multiplied by it where they are negative, which the
     paper leaves open; below 1, repetition is encouraged. The end of text that opens a text is one of its tokens.
     """
-    if not 0 < value < math.inf:
-        raise UsageError(f"repetition-penalty is {value}; expected a number above 0 (1 changes nothing)")
+    if not 0.01 <= value <= 100:
+        raise UsageError(f"repetition-penalty is {value}; expected a number from 0.01 to 100 (1 changes nothing)")
 
-    def penalise(logits_V: Tensor, tokens: Sequence[int]) -> Tensor:
-        seen = torch.tensor(sorted(set(tokens)), dtype=torch.int64)
+    def penalise(logits_V: Tensor, tokens: Collection[int]) -> Tensor:
+        seen = torch.tensor(list(tokens), dtype=torch.int64)
         theirs = logits_V[seen]
         return logits_V.index_copy(0, seen, torch.where(theirs > 0, theirs / value, theirs * value))
 
@@ -75,8 +75,10 @@ def top_p(mass: float) -> Sampler:
 
 def min_p(share: float) -> Sampler:
     """Keep the tokens that have at least `share` of the probability of the most likely one (Nguyen et al., 2024)."""
-    if not 0 < share <= 1:
-        raise UsageError(f"min-p is {share}; expected a share above 0 and at most 1")
+    if not 0 <= share <= 1:
+        raise UsageError(f"min-p is {share}; expected a share of at least 0 (which keeps all) and at most 1")
+    if share == 0:
+        return lambda logits_V: logits_V
     return lambda logits_V: logits_V.masked_fill(
         logits_V.double() < logits_V.max().double() + math.log(share), -math.inf
     )

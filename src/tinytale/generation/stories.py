@@ -157,8 +157,11 @@ def stream_story(
     randoms: Randoms,
     max_new_tokens: int,
     stop: Sequence[str] = (),
+    advance: Callable[[int], None] = lambda tokens: None,
 ) -> Iterator[str]:
     """The text of one story, piece by piece as it is told, without the prompt; together the same as `tell_stories`'.
+
+    `advance` hears of each new token.
 
     Raises:
         UsageError: the prompt holds a lone surrogate, or a stop string is empty.
@@ -166,11 +169,12 @@ def stream_story(
     """
     tokens = opened(tokenizer, prompt)
     told = tell(decoder, tokens, choose, randoms, max_new_tokens, tokenizer.end_of_text)
-    return _pieces(StoryText(tokenizer, stop), told)
+    return _pieces(StoryText(tokenizer, stop), told, advance)
 
 
-def _pieces(text: StoryText, tokens: Iterator[int]) -> Iterator[str]:
+def _pieces(text: StoryText, tokens: Iterator[int], advance: Callable[[int], None]) -> Iterator[str]:
     for token in tokens:
+        advance(1)
         if piece := text.feed(token):
             yield piece
         if text.stopped:

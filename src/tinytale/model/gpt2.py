@@ -55,6 +55,7 @@ class GPT2(nn.Module):
     def __init__(self, config: ModelConfig, kernels: Kernels = "textbook"):
         super().__init__()
         self.config = config
+        self.kernels: Kernels = kernels
         self.embedding = TokenEmbedding(config)
         self.positions = POSITIONS[config.positions](config)
         self.blocks = nn.ModuleList(Block(config, kernels) for _ in range(config.layers))

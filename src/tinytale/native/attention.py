@@ -50,7 +50,6 @@ def _load() -> Kernel | str:
     shape_and_threads = [whole] * 4 + [ctypes.c_int, pointer, whole]
     built.tinytale_attention_forward.argtypes = [pointer] * 3 + shape_and_threads
     built.tinytale_attention_backward.argtypes = [pointer] * 5 + shape_and_threads
-    built.tinytale_attention_forward.restype = built.tinytale_attention_backward.restype = None
     run_parallel = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
     address = ctypes.cast(run_parallel, pointer).value if run_parallel else None
     if address is None and torch.get_num_threads() > 1:
@@ -96,7 +95,8 @@ def _forward(qkv_BTE: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     qkv_BTE = qkv_BTE.contiguous()
     y_BTC, lse_BHT = _empty(qkv_BTE, heads)
     pointers = [tensor.data_ptr() for tensor in (qkv_BTE, y_BTC, lse_BHT)]
-    _library().tinytale_attention_forward(*pointers, *_arguments(qkv_BTE, heads))
+    if not _library().tinytale_attention_forward(*pointers, *_arguments(qkv_BTE, heads)):
+        raise MemoryError("not enough memory for attention")
     return y_BTC, lse_BHT
 
 
@@ -112,7 +112,8 @@ def _backward(dy_BTC: Tensor, qkv_BTE: Tensor, y_BTC: Tensor, lse_BHT: Tensor, h
     inputs = [tensor.contiguous() for tensor in (dy_BTC, qkv_BTE, y_BTC, lse_BHT)]
     dqkv_BTE = torch.empty_like(inputs[1])
     pointers = [tensor.data_ptr() for tensor in (*inputs, dqkv_BTE)]
-    _library().tinytale_attention_backward(*pointers, *_arguments(qkv_BTE, heads))
+    if not _library().tinytale_attention_backward(*pointers, *_arguments(qkv_BTE, heads)):
+        raise MemoryError("not enough memory for the gradient of attention")
     return dqkv_BTE
 
 

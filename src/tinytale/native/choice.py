@@ -67,7 +67,7 @@ class Settings(ctypes.Structure):
             max(temperature, 1e-30),  # as in generation/sampling.py: a normal float32
             min(top_k or 0, 2**62),
             1.0 if top_p is None else top_p,
-            -math.inf if min_p is None else math.log(min_p),
+            math.log(min_p) if min_p else -math.inf,
         )
         self.address = ctypes.addressof(self)
 

@@ -29,21 +29,6 @@ SOURCE = Path(__file__).parent / "cpp/decoder.cpp"
 ONE_MEMORY = "-fno-strict-aliasing"
 """One piece of memory is read as numbers of several kinds."""
 BITS = {"float32": 32, "bfloat16": 16, "int8": 8}
-LAYER = (
-    "norm1.gain_C",
-    "norm1.bias_C",
-    "attention.qkv.weight",
-    "attention.qkv.bias",
-    "attention.output.weight",
-    "attention.output.bias",
-    "norm2.gain_C",
-    "norm2.bias_C",
-    "feed_forward.expand.weight",
-    "feed_forward.expand.bias",
-    "feed_forward.output.weight",
-    "feed_forward.output.bias",
-)
-"""Parameters of a block, in the order in which the decoder reads them."""
 
 
 @runtime_checkable
@@ -103,12 +88,34 @@ def describe() -> str:
     return "our own, on AMX tiles" if kernel.tiles else "our own, on vectors"
 
 
-def why_not(config: ModelConfig) -> str | None:
-    """Why there is no native decoder for such a model here; None if there is. The first call builds it."""
+def why_not(config: ModelConfig, weights: Mapping[str, Tensor] | None = None) -> str | None:
+    """Why there is no native decoder for such a model, or for its weights; None if there is. The first call builds."""
     if config.norm != "pre" or config.positions != "learned":
         return "it is written for GPT-2 as published: norm before each sub-layer, learned positions"
+    if weights is not None:
+        known, found = parameters(config), {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        for name in [*known, *found]:
+            if known.get(name) != found.get(name):
+                return f"it knows {name} with shape {known.get(name)}, and the model has it with {found.get(name)}"
     kernel = _load()
     return kernel if isinstance(kernel, str) else None
+
+
+def parameters(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter of GPT-2, in the order in which the decoder reads them."""
+    C = config.width
+    names = {"embedding.weight_VC": (config.vocab_size, C), "positions.weight_TC": (config.context_length, C)}
+    names |= {"final_norm.gain_C": (C,), "final_norm.bias_C": (C,)}
+    for layer in range(config.layers):
+        block = f"blocks.{layer}."
+        for norm, (first, second), inner in (
+            ("norm1", ("attention.qkv", "attention.output"), (3 * C, C)),
+            ("norm2", ("feed_forward.expand", "feed_forward.output"), (4 * C, 4 * C)),
+        ):
+            names |= {f"{block}{norm}.gain_C": (C,), f"{block}{norm}.bias_C": (C,)}
+            names |= {f"{block}{first}.weight": (inner[0], C), f"{block}{first}.bias": (inner[0],)}
+            names |= {f"{block}{second}.weight": (C, inner[1]), f"{block}{second}.bias": (C,)}
+    return names
 
 
 class NativeDecoder:
@@ -128,15 +135,15 @@ class NativeDecoder:
     """
 
     def __init__(self, model: Model, slots: int, precision: Precision = "int8", threads: int | None = None):
-        config, kernel = model.config, _load()
-        reason = why_not(config)
+        config, kernel, weights = model.config, _load(), model.state_dict()
+        reason = why_not(config, weights)
         if reason or isinstance(kernel, str):
             raise TaleError(f"there is no native decoder: {reason}")
         assert slots >= 1 and (threads is None or threads >= 1)
         self.context_length, self.slots, self.precision = config.context_length, slots, precision
         self._vocab_size, self._threads, self._kernel = config.vocab_size, threads, kernel
         self._lengths = [0] * slots
-        arrays = [_plain(tensor) for tensor in _in_order(model)]
+        arrays = [_plain(weights[name]) for name in parameters(config)]
         pointers = (ctypes.c_void_p * len(arrays))(*(array.data_ptr() for array in arrays))
         shape = (config.vocab_size, config.context_length, config.layers, config.heads, config.width, slots)
         sizes = (ctypes.c_int64 * len(shape))(*shape)
@@ -197,18 +204,13 @@ class NativeDecoder:
             self._kernel.team_size,
             self._threads or torch.get_num_threads(),
         )
+        if finite < 0:
+            raise TaleError("there is not enough memory for the threads of the native decoder")
         for slot, position, _ in rows:
             self._lengths[slot] = position + 1
         if not finite:
             raise NotFiniteError
         return logits_BV
-
-
-def _in_order(model: Model) -> list[Tensor]:
-    weights = model.state_dict()
-    names = ["embedding.weight_VC", "positions.weight_TC", "final_norm.gain_C", "final_norm.bias_C"]
-    names += [f"blocks.{layer}.{name}" for layer in range(model.config.layers) for name in LAYER]
-    return [weights[name] for name in names]
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """The figures of a survey as text: rows for any table, and bars in the terminal."""
 
-import unicodedata
 from typing import Any
 
 from rich.table import Table
+
+from tinytale.console import cleaned
 
 BAR_WIDTH = 40
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -103,11 +104,9 @@ def bar_ranges(survey: dict[str, Any]) -> list[str]:
 
 def printable(text: str) -> str:
     """The text without control characters, which a terminal would obey, and not beyond its first characters."""
-    shown = "".join(
-        character if character in "\n\t" or unicodedata.category(character) != "Cc" else "�"
-        for character in text[:SHOWN_CHARACTERS].replace("\r\n", "\n")
+    return cleaned(text[:SHOWN_CHARACTERS]) + (
+        f" [... {len(text) - SHOWN_CHARACTERS:,} more characters]" if len(text) > SHOWN_CHARACTERS else ""
     )
-    return shown + (f" [... {len(text) - SHOWN_CHARACTERS:,} more characters]" if len(text) > SHOWN_CHARACTERS else "")
 
 
 def sampled(figures: dict[str, Any]) -> bool:

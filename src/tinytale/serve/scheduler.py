@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tinytale.errors import TaleError
+from tinytale.errors import TaleError, UsageError
 from tinytale.generation.choosing import are_native, choose_together
 from tinytale.generation.decoder import Decoder
 from tinytale.generation.decoding import Choice, Text, next_logits
@@ -110,9 +110,13 @@ class Scheduler:
         """Take all of these stories, or none.
 
         Raises:
-            QueueFullError: so many cannot wait.
+            UsageError: there are more of them than will ever find room.
+            QueueFullError: so many cannot wait now.
             ClosingError: the server is going down.
         """
+        if len(jobs) > self.decoder.slots + self.waiting_room:
+            room = self.decoder.slots + self.waiting_room
+            raise UsageError(f"n is {len(jobs)}, and this server has room for {room} stories in all")
         with self._change:
             if self._closing:
                 raise ClosingError("the server is shutting down; ask again later")
@@ -158,7 +162,7 @@ class Scheduler:
             for row, (slot, job) in enumerate(zip(slots, jobs, strict=True)):
                 text, writer = texts[slot], job.writer
                 try:
-                    token = tokens[row] if tokens else job.choose(logits_BV[row], text.tokens, job.randoms)
+                    token = tokens[row] if tokens else job.choose(logits_BV[row], text.seen, job.randoms)
                     token = writer.add(token) if writer.alternatives is None else writer.keep(logits_BV[row], token)
                 except Exception as error:
                     tell_of_failure(error)

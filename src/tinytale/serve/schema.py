@@ -24,6 +24,8 @@ NEUTRAL: dict[str, Any] = {
     "tools": [],
 }
 """What OpenAI knows and this server does not have, with the value that asks for nothing."""
+OFF: dict[str, tuple[int, ...]] = {"max_completion_tokens": (-1,), "max_tokens": (-1,), "min_p": (0,), "top_k": (0, -1)}
+"""How clients of other servers leave a setting at its default."""
 STOP = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -39,6 +41,8 @@ class Settings(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: float = 1.0
+    """Not OpenAI's; other servers have it by this name. Its range is the sampler's."""
     n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] = 1
     stop: STOP | Annotated[list[STOP], Field(max_length=4)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
@@ -48,10 +52,18 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _as_clients_write_it(cls, content: Any) -> Any:
-        """A null leaves a setting at its default; what is not supported may be there as long as it asks for nothing."""
+        """A null leaves a setting at its default, and so does what other servers know as off; what is not supported may
+        be there as long as it asks for nothing.
+        """
         if not isinstance(content, dict):
             return content
-        given = {name: value for name, value in content.items() if value is not None}
+        given = {
+            name: value
+            for name, value in content.items()
+            if value is not None and (isinstance(value, bool) or value not in OFF.get(name, ()))
+        }
+        if given.get("logprobs") is False:
+            del given["logprobs"]
         for name, neutral in {**NEUTRAL, "best_of": given.get("n", 1)}.items():
             if given.get(name, neutral) != neutral:
                 raise ValueError(f"{name} is not supported; leave it out")

@@ -14,6 +14,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from tinytale.config import DecoderKind
 from tinytale.errors import TaleError
 from tinytale.generation.choosing import choice_for
 from tinytale.generation.decoder import Decoder
@@ -47,7 +48,9 @@ class ServerSettings:
     """Stories that may wait for a slot."""
 
 
-def load(folders: dict[str, Path], settings: ServerSettings, device: str) -> dict[str, Served]:
+def load(
+    folders: dict[str, Path], settings: ServerSettings, device: str, decoder: DecoderKind = "auto"
+) -> dict[str, Served]:
     """Load the models, each with a decoder of its own.
 
     Raises:
@@ -55,14 +58,14 @@ def load(folders: dict[str, Path], settings: ServerSettings, device: str) -> dic
     """
     models = {}
     for name, folder in folders.items():
-        teller, decoder = apart(lambda folder=folder: _teller_and_decoder(folder, device, settings.slots))
-        scheduler = Scheduler(decoder, teller.tokenizer.end_of_text, settings.waiting_room)
+        teller, made = apart(lambda folder=folder: _teller_and_decoder(folder, device, settings.slots, decoder))
+        scheduler = Scheduler(made, teller.tokenizer.end_of_text, settings.waiting_room)
         models[name] = Served(name, folder, teller.tokenizer, scheduler, teller.model)
     return models
 
 
-def _teller_and_decoder(folder: Path, device: str, slots: int) -> tuple[Storyteller, Decoder]:
-    teller = load_storyteller(folder, device)
+def _teller_and_decoder(folder: Path, device: str, slots: int, kind: DecoderKind) -> tuple[Storyteller, Decoder]:
+    teller = load_storyteller(folder, device, decoder=kind)
     choice_for(Decoding())  # what draws is built now, not while the first request waits
     return teller, teller.decoder(slots)
 

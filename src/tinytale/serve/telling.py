@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from tinytale.errors import TaleError
+from tinytale.errors import TaleError, UsageError
 from tinytale.generation.choosing import choice_for
 from tinytale.generation.decoding import Decoding, random_numbers
 from tinytale.generation.stories import Writer
@@ -45,6 +45,7 @@ def jobs_of(asked: CompletionRequest | ChatRequest, model: Served, tokens: list[
         top_k=asked.top_k,
         top_p=asked.top_p,
         min_p=asked.min_p,
+        repetition_penalty=asked.repetition_penalty,
     )
     choice = choice_for(decoding)
     seed = secrets.randbits(62) if asked.seed is None else asked.seed
@@ -81,6 +82,8 @@ async def tell(request: Request, asked: CompletionRequest | ChatRequest, model: 
         job.on_change = on_change
     try:
         model.scheduler.submit(jobs)
+    except UsageError as error:
+        raise RequestError(400, str(error)) from error
     except QueueFullError as error:
         raise RequestError(429, str(error), {"Retry-After": "1"}) from error
     except ClosingError as error:

@@ -77,12 +77,14 @@ __m512 exponential(__m512 x) {
 // What one thread needs for one head, cut from one piece of memory that it keeps for the next head.
 class Workspace {
 public:
-    void begin(size_t bytes) {
+    // Whether there is so much. (An exception would end the process, within a region of threads.)
+    bool begin(size_t bytes) {
         if (bytes > size_) {
-            memory_.reset(static_cast<char*>(operator new(bytes, std::align_val_t(64))));
-            size_ = bytes;
+            memory_.reset(static_cast<char*>(operator new(bytes, std::align_val_t(64), std::nothrow)));
+            size_ = memory_ ? bytes : 0;
         }
         next_ = memory_.get();
+        return next_;
     }
     template <typename T>
     T* take(long count) {
@@ -267,8 +269,9 @@ struct Call {
     const bf16 *qkv, *out, *dout;
     bf16 *new_out, *dqkv;
     float* lse;
-    void (*head)(const Call&, long b, long h, Workspace&);
+    bool (*head)(const Call&, long b, long h, Workspace&);  // whether there was enough memory
     std::atomic<long> next{0};
+    std::atomic<bool> done{true};
 };
 
 // Scores of queries first, first + 1, ... on keys 0 to n - 1: weights exp(s (score - highest)) in bfloat16, not yet
@@ -295,10 +298,10 @@ void softmax(const float* scores, long Tp, long first, long n, float scale, bf16
     }
 }
 
-void forward_head(const Call& call, long b, long h, Workspace& memory) {
+bool forward_head(const Call& call, long b, long h, Workspace& memory) {
     const Shape& s = call.shape;
     const long Tp = s.Tp(), Dp = s.Dp();
-    memory.begin(Tp * Dp * 8 + BLOCK * Tp * 6 + BLOCK * Dp * 4 + 1024);
+    if (!memory.begin(Tp * Dp * 8 + BLOCK * Tp * 6 + BLOCK * Dp * 4 + 1024)) return false;
     bf16* q = memory.take<bf16>(Tp * Dp);
     pair* k_columns = memory.take<pair>(Tp * Dp / 2);
     pair* v_rows = memory.take<pair>(Tp * Dp / 2);
@@ -325,6 +328,7 @@ void forward_head(const Call& call, long b, long h, Workspace& memory) {
             call.lse[(b * s.H + h) * s.T + i + r] = lse[r];
         }
     }
+    return true;
 }
 
 // delta_i = sum_d dO_id O_id; zero for padded queries.
@@ -364,10 +368,10 @@ void softmax_backward(const Gradient& g, long Tp, long r, long n, float scale) {
     }
 }
 
-void backward_head(const Call& call, long b, long h, Workspace& memory) {
+bool backward_head(const Call& call, long b, long h, Workspace& memory) {
     const Shape& s = call.shape;
     const long Tp = s.Tp(), Dp = s.Dp(), all = Tp * Dp;
-    memory.begin(all * 24 + Tp * 8 + BLOCK * Tp * 14 + BLOCK * Dp * 4 + 2048);
+    if (!memory.begin(all * 24 + Tp * 8 + BLOCK * Tp * 14 + BLOCK * Dp * 4 + 2048)) return false;
     bf16 *q = memory.take<bf16>(all), *k = memory.take<bf16>(all), *v = memory.take<bf16>(all);
     bf16 *dout = memory.take<bf16>(all), *out = memory.take<bf16>(all), *k_transposed = memory.take<bf16>(all);
     pair *q_columns = memory.take<pair>(all / 2), *q_rows = memory.take<pair>(all / 2);
@@ -419,6 +423,7 @@ void backward_head(const Call& call, long b, long h, Workspace& memory) {
         for (long d = 0; d < s.D; d += 16)
             _mm256_mask_storeu_epi16(dq_rows + i * 3 * s.row() + d, lanes(0, s.D - d),
                                      to_bf16(_mm512_i32gather_ps(rows, dq_transposed + d * Tp + i, 4)));
+    return true;
 }
 
 // --- All heads, on all threads ---------------------------------------------------------------------------------------
@@ -435,7 +440,7 @@ void work(void* data) {
 #endif
     const long heads = call.shape.B * call.shape.H;
     for (long head; (head = call.next.fetch_add(1)) < heads;)
-        call.head(call, head / call.shape.H, head % call.shape.H, memory);
+        if (!call.head(call, head / call.shape.H, head % call.shape.H, memory)) call.done = false;
 #ifdef TILES
     if (call.tiles) _tile_release();
 #endif
@@ -444,7 +449,8 @@ void work(void* data) {
 // The signature of libgomp's GOMP_parallel, so that the threads are torch's own.
 using Parallel = void (*)(void (*)(void*), void*, unsigned threads, unsigned flags);
 
-void run(Call& call, bool tiles, Parallel parallel, long threads) {
+// Whether there was enough memory.
+int run(Call& call, bool tiles, Parallel parallel, long threads) {
     call.multiply = multiply_vectors;
     call.tiles = tiles;
 #ifdef TILES
@@ -454,6 +460,7 @@ void run(Call& call, bool tiles, Parallel parallel, long threads) {
         parallel(work, &call, static_cast<unsigned>(threads), 0);
     else
         work(&call);
+    return call.done;
 }
 
 }  // namespace
@@ -469,16 +476,16 @@ int tinytale_tiles() {
 #endif
 }
 
-void tinytale_attention_forward(const uint16_t* qkv, uint16_t* out, float* lse, long B, long T, long H, long D, int tiles,
-                                void* parallel, long threads) {
+// Both return whether there was enough memory.
+int tinytale_attention_forward(const uint16_t* qkv, uint16_t* out, float* lse, long B, long T, long H, long D, int tiles,
+                               void* parallel, long threads) {
     Call call{{B, T, H, D}, nullptr, false, qkv, nullptr, nullptr, out, nullptr, lse, forward_head};
-    run(call, tiles, reinterpret_cast<Parallel>(parallel), threads);
+    return run(call, tiles, reinterpret_cast<Parallel>(parallel), threads);
 }
 
-void tinytale_attention_backward(const uint16_t* dout, const uint16_t* qkv, const uint16_t* out, const float* lse,
-                                 uint16_t* dqkv, long B, long T, long H, long D, int tiles, void* parallel,
-                                 long threads) {
+int tinytale_attention_backward(const uint16_t* dout, const uint16_t* qkv, const uint16_t* out, const float* lse,
+                                uint16_t* dqkv, long B, long T, long H, long D, int tiles, void* parallel, long threads) {
     Call call{{B, T, H, D}, nullptr, false, qkv, out, dout, nullptr, dqkv, const_cast<float*>(lse), backward_head};
-    run(call, tiles, reinterpret_cast<Parallel>(parallel), threads);
+    return run(call, tiles, reinterpret_cast<Parallel>(parallel), threads);
 }
 }

@@ -20,6 +20,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <new>
 #include <vector>
 
@@ -41,6 +42,8 @@ struct Request {
 class Decoder {
 public:
     virtual ~Decoder() = default;
+    // Take the memory that so many threads need: what allocates within their region would end the process if it failed.
+    virtual void prepare(size_t threads) = 0;
     virtual void run(const Request& request, const Worker& worker) = 0;
     virtual void copy(long source, long target) = 0;
 };
@@ -64,8 +67,13 @@ public:
 
     void copy(long source, long target) override { cache_.copy(source, target); }
 
+    void prepare(size_t threads) override {
+        scratch_.reserve(threads);
+        while (scratch_.size() < threads) scratch_.emplace_back(s_);
+    }
+
     void run(const Request& request, const Worker& worker) override {
-        const Scratch scratch(s_);
+        const Scratch& scratch = scratch_[worker.number];
         for (long first = 0; first < request.count; first += ROWS) {
             const long N = std::min(ROWS, request.count - first), unwanted = request.count - request.wanted;
             const long skipped = std::min(N, std::max(0L, unwanted - first));
@@ -218,6 +226,7 @@ private:
     Norm final_norm_;
     std::vector<Layer<Format>> layers_;
     Cache<Stored> cache_;
+    std::vector<Scratch> scratch_;
     Array<float> residual_, mixed_, packed_, hidden_, scales_;
     Array<cell> encoded_;
 };
@@ -278,15 +287,21 @@ void tinytale_decoder_copy(void* decoder, long source, long target) {
     static_cast<Decoder*>(decoder)->copy(source, target);
 }
 
-// Read `count` rows of (slot, position, token) and write the logits of the last `wanted`; returns whether those are finite.
-// `parallel` and `team_size` are libgomp's GOMP_parallel and omp_get_num_threads, so that the threads are torch's own; null:
+// Read `count` rows of (slot, position, token) and write the logits of the last `wanted`; returns whether those are finite,
+// or -1 if there is not enough memory for so many threads. `parallel` and `team_size` are libgomp's GOMP_parallel and omp_get_num_threads, so that the threads are torch's own; null:
 // one thread.
 int tinytale_decoder_run(void* decoder, const int32_t* rows, long count, long wanted, float* logits, void* parallel,
                           void* team_size, long threads) {
     using Parallel = void (*)(void (*)(void*), void*, unsigned threads, unsigned flags);
+    if (!parallel) threads = 1;
+    try {
+        static_cast<Decoder*>(decoder)->prepare(threads);
+    } catch (const std::exception&) {
+        return -1;
+    }
     std::atomic<bool> finite{true};
     Call call{static_cast<Decoder*>(decoder), {reinterpret_cast<const Row*>(rows), count, wanted, logits, finite}, nullptr};
-    if (parallel && threads > 1) {
+    if (threads > 1) {
         call.team_size = reinterpret_cast<int (*)()>(team_size);
         reinterpret_cast<Parallel>(parallel)(work, &call, static_cast<unsigned>(threads), 0);
     } else {
