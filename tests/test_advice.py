@@ -27,6 +27,7 @@ TORCHRUN = re.compile(r"torchrun\b.*?-m tinytale", re.DOTALL)
 IN_PROSE = re.compile(rf"tinytale ({'|'.join(VERBS)})\b")
 
 PRINTED_BY = {
+    "model/published.py": ("export",),
     "cli.py": ("train",),
     "commands/dry_run.py": ("train",),
     "commands/import_model.py": ("import",),
