@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 
 from cyclopts import App
@@ -42,11 +43,14 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 def main() -> None:
     """Run one command; end with 0, with 2 when it was asked wrongly, with 1 when it failed, or as the command says."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed, as by 2>&-: the next file to be opened would be taken for it
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a Windows code page cannot print every story
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
-        code = app(sys.argv[1:])
+        code = app([at_home(word) for word in sys.argv[1:]])
     except TaleError as error:
         console.print("Error:", style="bold red", end=" ")
         console.print(str(error), soft_wrap=True)
@@ -65,6 +69,15 @@ def main() -> None:
     except BrokenPipeError:
         code = 0
     leave(code if isinstance(code, int) else 0)
+
+
+def at_home(word: str) -> str:
+    """A word of the command line whose path begins with `~`, with the home folder in its place.
+
+    Shells leave it in `--out=~/x` and in quotes.
+    """
+    found = re.fullmatch(r"(--[\w.-]+=)?(~(?:[/\\].*)?)", word, re.DOTALL)
+    return (found[1] or "") + os.path.expanduser(found[2]) if found and (found[1] or len(word) > 1) else word
 
 
 def leave(code: int) -> None:

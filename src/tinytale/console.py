@@ -1,5 +1,7 @@
 """One console for everything a person reads; standard output stays free for results."""
 
+import os
+import sys
 from collections.abc import Collection, Sequence
 
 from rich.console import Console
@@ -7,7 +9,25 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgres
 from rich.table import Table
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+class LastingConsole(Console):
+    """A console whose reader may go away (a closed terminal, `2>&1 | head -1`): work of hours goes on without it."""
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError:
+            self.on_broken_pipe()
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on; what others still write to standard error goes nowhere."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
+
+
+console = LastingConsole(stderr=True, highlight=False, markup=False, emoji=False)
 """Messages, progress and tables go to standard error, so that standard output can be piped. Text is shown as it is:
 what a person typed (a folder named `[x]`) is never taken for markup."""
 

@@ -135,24 +135,38 @@ def seeded_model(config: TrainConfig) -> GPT2:
     return GPT2(config.model, config.run.kernels)
 
 
-def compiled_or_eager(function: Callable[..., Result]) -> Callable[..., Result]:
-    """`torch.compile`; where that fails (no compiler, odd machine) the plain function, and a line that says so."""
-    compiled = torch.compile(function, dynamic=False)
-    chosen: Callable[..., Result] = compiled
+class CompiledOrEager(Generic[Result]):
+    """`function`, compiled; as it is, with one line that says so, where torch.compile fails at the first call.
 
-    def call(*arguments: object) -> Result:
-        nonlocal chosen
+    What fails later, what is an error of ours, and a lack of memory are not the compiler's fault, and are raised.
+    """
+
+    def __init__(self, function: Callable[..., Result]):
+        self.function, self.chosen, self.called = function, torch.compile(function), False
+
+    @property
+    def compiled(self) -> bool:
+        """Whether it still is."""
+        return self.chosen is not self.function
+
+    def fall_back(self) -> None:
+        """Go on without the compiler."""
+        self.chosen = self.function
+
+    def __call__(self, *arguments: object) -> Result:
+        """Of the function."""
+        first, self.called = not self.called, True
         try:
-            return chosen(*arguments)
+            return self.chosen(*arguments)
+        except (TaleError, MemoryError, torch.OutOfMemoryError):
+            raise
         except Exception as error:
-            if chosen is function:
+            if not (first and self.compiled):
                 raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             console.print(f"torch.compile does not work here ({reason[:120]}); going on without it", style="yellow")
-            chosen = function
-            return function(*arguments)
-
-    return call
+            self.fall_back()
+            return self.function(*arguments)
 
 
 def dropout_seed(seed: int, step: int, micro_step: int) -> int:
