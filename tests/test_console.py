@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tinytale import cli
-from tinytale.cli import at_home
+from tinytale.cli import expanded
 from tinytale.console import LastingConsole
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="pipes and closed streams as on Linux and macOS")
@@ -18,7 +18,7 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="pipes and closed streams as 
 def test_work_goes_on_when_the_reader_of_the_console_has_gone(monkeypatch: pytest.MonkeyPatch):
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "w", encoding="utf-8", buffering=1) as pipe:
+    with os.fdopen(writing, "w", encoding="utf-8", buffering=1) as pipe:
         monkeypatch.setattr(sys, "stderr", pipe)
         console = LastingConsole(stderr=True)
         for _ in range(3):
@@ -67,7 +67,7 @@ def test_a_closed_stream_stops_no_command(tale, monkeypatch: pytest.MonkeyPatch)
 def test_the_home_folder_is_found_where_the_shell_has_not(word: str, expected: str, monkeypatch: pytest.MonkeyPatch):
     for variable in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(variable, "/home/me")
-    assert at_home(word) == expected
+    assert expanded(word) == expected
 
 
 def test_the_command_line_finds_the_home_folder(tale, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

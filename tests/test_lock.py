@@ -119,7 +119,10 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path):
 def test_who_waits_gets_the_lock_when_it_is_free(tmp_path: Path):
     first = held(tmp_path)
     first.__enter__()
-    with pytest.raises(TaleError, match="is being written by process"), held(tmp_path, doing="being written", wait=0.05):
+    with (
+        pytest.raises(TaleError, match="is being written by process"),
+        held(tmp_path, doing="being written", wait=0.05),
+    ):
         pass
     threading.Timer(0.05, first.__exit__, (None, None, None)).start()
     with held(tmp_path, wait=10.0):

@@ -4,12 +4,14 @@ import io
 import os
 import re
 import sys
+from pathlib import Path
 
 from cyclopts import App
 
 from tinytale import __version__
 from tinytale.console import console
 from tinytale.errors import TaleError
+from tinytale.files import at_home
 
 app = App(
     name="tinytale",
@@ -45,12 +47,12 @@ def main() -> None:
     """Run one command; end with 0, with 2 when it was asked wrongly, with 1 when it failed, or as the command says."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed, as by 2>&-: the next file to be opened would be taken for it
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a Windows code page cannot print every story
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
-        code = app([at_home(word) for word in sys.argv[1:]])
+        code = app([expanded(word) for word in sys.argv[1:]])
     except TaleError as error:
         console.print("Error:", style="bold red", end=" ")
         console.print(str(error), soft_wrap=True)
@@ -71,13 +73,13 @@ def main() -> None:
     leave(code if isinstance(code, int) else 0)
 
 
-def at_home(word: str) -> str:
+def expanded(word: str) -> str:
     """A word of the command line whose path begins with `~`, with the home folder in its place.
 
     Shells leave it in `--out=~/x` and in quotes.
     """
     found = re.fullmatch(r"(--[\w.-]+=)?(~(?:[/\\].*)?)", word, re.DOTALL)
-    return (found[1] or "") + os.path.expanduser(found[2]) if found and (found[1] or len(word) > 1) else word
+    return (found[1] or "") + at_home(found[2]) if found and (found[1] or len(word) > 1) else word
 
 
 def leave(code: int) -> None:

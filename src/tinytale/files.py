@@ -31,6 +31,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinytale"
 
 
+def at_home(path: str) -> str:
+    """A path with the home folder in place of a leading `~`; as it is where nobody knows one."""
+    return os.path.expanduser(path)  # noqa: PTH111, since Path.expanduser raises there
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

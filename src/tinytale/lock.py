@@ -41,8 +41,7 @@ def held(folder: Path, name: str = LOCK_FILE, doing: str = "being trained", wait
         raise TaleError(f"cannot write {path}: {reason}") from error
     if descriptor is None:
         raise TaleError(
-            f"{folder} is {doing} by {_holder(path)}; wait for its end, or stop it"
-            f" (should it be gone, delete {path})"
+            f"{folder} is {doing} by {_holder(path)}; wait for its end, or stop it (should it be gone, delete {path})"
         )
     try:
         holder = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
@@ -83,7 +82,9 @@ def _locked(path: Path) -> int | None:
         if locked is None:
             locked = made or _is_ours(path)
             if locked:
-                console.print(f"{path.parent} lies on a disk without locks: {path.name} keeps others out by being there")
+                console.print(
+                    f"{path.parent} lies on a disk without locks: {path.name} keeps others out by being there"
+                )
         if not locked:
             os.close(descriptor)
             return None

@@ -1,13 +1,12 @@
 """The run folder, the interface between the verbs: its paths and its pointers; and finding a folder by name."""
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from tinytale.config import TrainConfig
 from tinytale.errors import TaleError, UsageError
-from tinytale.files import PARTIAL, write_text
+from tinytale.files import PARTIAL, at_home, write_text
 
 CHECKPOINT = "step-{:08d}"
 
@@ -122,7 +121,7 @@ def find_folder(name: str) -> Path:
     Raises:
         UsageError: there is neither.
     """
-    path = Path(os.path.expanduser(name))
+    path = Path(at_home(name))
     if path.is_dir():
         return path
     shipped = shipped_weights()
@@ -151,5 +150,5 @@ def model_folder(folder: Path) -> Path:
 def tokenizer_source(name: str) -> str:
     """Where the tokenizer lies that a person has named: with the model of a run or of shipped weights, or as named."""
     shipped = name in shipped_weights() and not Path(name).is_dir()
-    of_a_run = (Path(os.path.expanduser(name)) / "model" / "config.json").is_file()
+    of_a_run = (Path(at_home(name)) / "model" / "config.json").is_file()
     return str(model_folder(find_folder(name))) if shipped or of_a_run else name

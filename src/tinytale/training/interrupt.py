@@ -8,9 +8,7 @@ from types import FrameType
 URGENT = (signal.SIGINT, signal.SIGTERM)
 """A second one of these ends the process."""
 
-WARNINGS = [
-    getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGXCPU") if hasattr(signal, name)
-]
+WARNINGS = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGXCPU") if hasattr(signal, name)]
 """A terminal that closes, a cluster that will end the job, processor time that runs out. They may come several times;
 one that is ignored when the process starts, as by nohup, stays ignored. Windows has none of them."""
 
