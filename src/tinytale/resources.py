@@ -31,8 +31,8 @@ def place_among_processes() -> tuple[int, int, int]:
         found = wrong + [f"no {name}" for name in missing] or [f"RANK={numbers['RANK']}"]
         raise UsageError(
             f"the environment variable WORLD_SIZE={told['WORLD_SIZE']} says that several processes train together, but"
-            f" beside it there is {', '.join(found)}; start them with torchrun --standalone --nproc_per_node=N -m tinytale"
-            " train ..., or take WORLD_SIZE away to train alone"
+            f" beside it there is {', '.join(found)}; start them with torchrun --standalone --nproc_per_node=N -m"
+            " tinytale train ..., or take WORLD_SIZE away to train alone"
         )
     return numbers["RANK"], numbers["WORLD_SIZE"], numbers.get("LOCAL_RANK", 0)
 

@@ -118,7 +118,11 @@ def _settings(
     settings = override(settings, file, where)
     settings = override(settings, {name: section for name, section in changes.items() if section})
     if "teacher_weight" in changes["run"] and not settings.run.teacher:
-        raise UsageError("--run.teacher-weight says how much to follow a teacher; name one with --run.teacher")
+        weight = settings.run.teacher_weight
+        raise UsageError(
+            f"RunConfig.teacher_weight is {weight}, but there is no teacher; name one with --run.teacher, or leave the"
+            " weight out"
+        )
     asked_of_run = file.get("run", {}) | changes["run"]
     if "epochs" in asked_of_run and "max_steps" not in asked_of_run:  # which the run may have been begun with
         settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, max_steps=None))

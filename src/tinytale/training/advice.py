@@ -18,15 +18,17 @@ def warm_up_advice(state: TrainState) -> str:
     steps, warm_up, done = state.max_steps, state.config.optimiser.warmup_steps, state.progress
     if steps >= SHORT * warm_up:
         return ""
-    highest = max(
-        rate_fraction(step, steps, state.config.optimiser) for step in (min(steps, warm_up + 1) - 1, steps - 1)
-    )
+    highest = max(rate_fraction(step, steps, state.config.optimiser) for step in range(steps))
     passes = steps / state.steps_per_epoch
-    epochs = math.ceil(max(LONG_ENOUGH * warm_up, steps + 1) / state.steps_per_epoch)
-    advised = epochs * state.steps_per_epoch
+    advised = max(LONG_ENOUGH * warm_up, steps + 1)
+    option = f"--max-steps {advised}"
+    if state.config.run.max_steps is None:
+        epochs = math.ceil(advised / state.steps_per_epoch)
+        advised = epochs * state.steps_per_epoch
+        option = f"--run.epochs {epochs} ({advised:,} steps)"
     takes = f" takes about {clock(advised * done.seconds / done.step)}" if done.step else ""
+    learns = f"{takes}, and learns more" if takes else " learns more"
     return (
         f"This run is short: {steps:,} steps, {passes:,.2g} passes over the text, of which the learning rate climbs for"
-        f" {warm_up:,}; it reaches {highest:.0%} of its peak. --run.epochs {epochs} ({advised:,} steps){takes}"
-        f"{', and learns more.' if takes else ' learns more.'}"
+        f" {warm_up:,}; it reaches {highest:.0%} of its peak. {option}{learns}."
     )
