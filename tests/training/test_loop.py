@@ -10,6 +10,7 @@ from tinytale.errors import TaleError
 from tinytale.training import loop
 from tinytale.training.loop import (
     CompiledOrEager,
+    GivenUpError,
     TrainState,
     dev_loss,
     dropout_seed,
@@ -122,7 +123,7 @@ class Numbered:
 
 def test_steps_take_their_own_batches_from_wherever_they_begin(monkeypatch):
     state, seen = state_of(5), []
-    monkeypatch.setattr(loop, "train_step", lambda state, inputs, *_: seen.append(int(inputs[0, 0])) or state)
+    monkeypatch.setattr(loop, "train_step", lambda state, inputs, *_: seen.append(int(inputs[0, 0])))
     state.progress.step = 3
     for _ in training_steps(state, Numbered()):
         state.progress.step += 1
@@ -225,7 +226,8 @@ def test_a_step_that_is_given_up_between_micro_batches_changes_nothing():
     state = state_of(data={"micro_batch_size": 4}, model={"dropout": 0.3})
     before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
     asked = iter([False, True])
-    assert train_step(state, *batch(), lambda: next(asked)) is None
+    with pytest.raises(GivenUpError):
+        train_step(state, *batch(), lambda: next(asked))
     assert state.progress.step == 0 and next(asked, "asked twice") == "asked twice"
     assert all(torch.equal(before[name], tensor) for name, tensor in state.model.state_dict().items())
     assert all(parameter.grad is None for parameter in state.model.parameters())

@@ -75,6 +75,10 @@ class TrainState:
         return DistilledLoss(self.teacher, self.config.run.teacher_weight) if self.teacher else plain_loss
 
 
+class GivenUpError(Exception):
+    """A step was ended between two of its micro-batches."""
+
+
 @dataclass(frozen=True)
 class StepRecord:
     """What one step did. Read the tensors a step later, so that nobody waits for the copy to the host."""
@@ -191,15 +195,16 @@ def dropout_seed(seed: int, step: int, micro_step: int) -> int:
 
 def train_step(
     state: TrainState, inputs_BT: Tensor, targets_BT: Tensor, stop: Callable[[], bool] = lambda: False
-) -> StepRecord | None:
+) -> StepRecord:
     """One update from one batch, or this rank's rows of it, by way of its micro-batches.
 
     The gradient is that of the mean over all tokens of the batch, however it is split, over ranks too. An update that
     is not finite in any rank is refused by all: weights and optimiser stay as they are. To know that before the update,
     the host waits for the device once a step.
 
-    None when `stop`, which is asked between micro-batches and must say the same in all ranks, ends the step: nothing
-    has changed then, and the step can be done anew.
+    Raises:
+        GivenUpError: `stop`, which is asked between micro-batches and must say the same in all ranks, has ended it.
+            Nothing has changed then, and the step can be done anew.
     """
     config, progress = state.config, state.progress
     micro_batch = config.data.micro_batch_size or len(inputs_BT)
@@ -210,7 +215,7 @@ def train_step(
         for micro_step, (inputs, targets) in enumerate(parts, start=first):
             if micro_step > first and stop():
                 state.optimiser.zero_grad()
-                return None
+                raise GivenUpError
             if config.model.dropout or config.model.attention_dropout:
                 torch.manual_seed(dropout_seed(config.run.seed, progress.step, micro_step))
             with nullcontext() if micro_step == first + len(parts) - 1 else state.no_sync():
@@ -251,13 +256,14 @@ def training_steps(
                 f" {state.config.data.folder} has been altered during the run; prepare the dataset again, and go on"
                 " with --resume"
             )
-        record = train_step(
-            state,
-            torch.from_numpy(inputs).to(state.device, non_blocking=True),
-            torch.from_numpy(targets).to(state.device, non_blocking=True),
-            stop,
-        )
-        if record is None:
+        try:
+            record = train_step(
+                state,
+                torch.from_numpy(inputs).to(state.device, non_blocking=True),
+                torch.from_numpy(targets).to(state.device, non_blocking=True),
+                stop,
+            )
+        except GivenUpError:
             return
         yield record
 
