@@ -1,10 +1,13 @@
+import contextlib
+import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from tinytale.errors import TaleError
-from tinytale.files import PARTIAL, read_json, sha256_of, write_bytes, write_json, write_text
+from tinytale.files import PARTIAL, read_json, sha256_of, write_bytes, write_json, write_text, written_whole
 
 
 def test_what_is_written_is_read_back(tmp_path: Path):
@@ -37,9 +40,49 @@ def test_the_content_is_on_the_disk_before_its_name_is(tmp_path: Path, monkeypat
     events = []
     fsync, replace = os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda descriptor: (events.append("sync"), fsync(descriptor)))
-    monkeypatch.setattr(Path, "replace", lambda self, to: (events.append(f"rename {self.name}"), replace(self, to)))
+    monkeypatch.setattr(Path, "replace", lambda self, to: (events.append(f"rename to {to.name}"), replace(self, to)))
     write_bytes(tmp_path / "a", b"x")
-    assert events == ["sync", f"rename a{PARTIAL}", *(["sync"] if os.name != "nt" else [])]
+    assert events == ["sync", "rename to a", *(["sync"] if os.name != "nt" else [])]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders are not synced there")
+@pytest.mark.parametrize(("number", "said"), [(errno.EINVAL, ""), (errno.EIO, "it has been replaced")])
+def test_a_disk_that_cannot_sync_folders_is_written_and_one_that_fails_to_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+):
+    fsync = os.fsync
+
+    def refusing(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    with pytest.raises(TaleError, match=said) if said else contextlib.nullcontext():
+        write_text(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "new"
+
+
+def test_two_may_write_one_file_at_once(tmp_path: Path):
+    with written_whole(tmp_path / "a") as one, written_whole(tmp_path / "a") as other:
+        one.write_text("1" * 9)
+        other.write_text("2" * 5)
+    assert (tmp_path / "a").read_text() == "1" * 9 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_killed_process_left_behind_goes_with_the_next_write_once_it_is_old(tmp_path: Path):
+    left = [tmp_path / f"a.{name}{PARTIAL}" for name in ("old", "new")]
+    for path in left:
+        path.write_text("half")
+    os.utime(left[0], (0, 0))
+    write_text(tmp_path / "a", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"a", left[1].name}
+
+
+def test_a_lone_surrogate_is_written_as_jsons_own_escape(tmp_path: Path):
+    write_json(tmp_path / "a", {"name": "m\udce4rchen", "ö": 1})
+    assert b"m\\udce4rchen" in (tmp_path / "a").read_bytes()
+    assert read_json(tmp_path / "a") == {"name": "m\udce4rchen", "ö": 1}
 
 
 def test_a_folder_where_a_file_stands_in_the_way_is_an_error_of_ours(tmp_path: Path):

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_a_lock_that_its_holder_deletes_meanwhile_is_taken_anew(tmp_path: Path, 
             pass
 
 
-def test_a_disk_without_locks_is_used_without(tmp_path: Path, monkeypatch):
+def test_on_a_disk_without_locks_whoever_makes_the_file_has_it_and_says_so(tmp_path: Path, monkeypatch, capsys):
     fcntl = pytest.importorskip("fcntl")
 
     def unsupported(*_: object) -> None:
@@ -90,6 +91,41 @@ def test_a_disk_without_locks_is_used_without(tmp_path: Path, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with held(tmp_path):
+        assert f"{LOCK_FILE} keeps others out" in " ".join(capsys.readouterr().err.split())
+        with held(tmp_path):  # as after a start of the same process anew
+            pass
+    assert not (tmp_path / LOCK_FILE).exists()
+    tmp_path.mkdir(exist_ok=True)
+    (tmp_path / LOCK_FILE).write_text('{"process": 1, "host": "elsewhere", "since": "2026-12-01 00:00:00"}')
+    with pytest.raises(TaleError, match=rf"by process 1 on elsewhere .*delete .*{LOCK_FILE}"), held(tmp_path):
+        pass
+    assert (tmp_path / LOCK_FILE).is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="making a link is a right there that few have")
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK_FILE).symlink_to(tmp_path / "mine")
+    with pytest.raises(TaleError, match=r"cannot write .*train\.lock: it is a link; delete it"), held(tmp_path / "run"):
+        pass
+    (tmp_path / "run" / LOCK_FILE).unlink()
+    (tmp_path / "run" / LOCK_FILE).symlink_to(tmp_path / "new")
+    with pytest.raises(TaleError, match="it is a link"), held(tmp_path / "run"):
+        pass
+    assert (tmp_path / "mine").read_text() == "mine" and not (tmp_path / "new").exists()
+
+
+def test_who_waits_gets_the_lock_when_it_is_free(tmp_path: Path):
+    first = held(tmp_path)
+    first.__enter__()
+    with (
+        pytest.raises(TaleError, match="is being written by process"),
+        held(tmp_path, doing="being written", wait=0.05),
+    ):
+        pass
+    threading.Timer(0.05, first.__exit__, (None, None, None)).start()
+    with held(tmp_path, wait=10.0):
         assert (tmp_path / LOCK_FILE).is_file()
 
 

@@ -1,5 +1,6 @@
 """glibc's memory allocator, told to keep what it has: a training step then meets no fresh page."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ def restart_tuned() -> None:
     main = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
     ours = main.name == "tinytale" or main.parts[-2:] == ("tinytale", "__main__.py")
     if environment and ours and "torch" not in sys.modules:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # nobody reads it any more
+                stream.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

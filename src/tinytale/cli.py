@@ -2,7 +2,9 @@
 
 import io
 import os
+import re
 import sys
+from pathlib import Path
 
 from cyclopts import App
 
@@ -10,6 +12,7 @@ from tinytale import __version__
 from tinytale.advice import program
 from tinytale.console import console
 from tinytale.errors import TaleError
+from tinytale.files import at_home
 
 app = App(
     name=program(),
@@ -47,13 +50,16 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 def main() -> None:
     """Run one command; end with 0, with 2 when it was asked wrongly, with 1 when it failed, or as the command says."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed, as by 2>&-: the next file to be opened would be taken for it
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a Windows code page cannot hold every story, and lines may be broken
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
         if sys.argv[1:] in HELP:
             app.resolved_commands()
-        code = app(sys.argv[1:])
+        code = app([expanded(word) for word in sys.argv[1:]])
     except TaleError as error:
         console.print("Error:", style="bold red", end=" ")
         console.print(str(error), soft_wrap=True)
@@ -72,6 +78,15 @@ def main() -> None:
     except BrokenPipeError:
         code = 0
     leave(code if isinstance(code, int) else 0)
+
+
+def expanded(word: str) -> str:
+    """A word of the command line whose path begins with `~`, with the home folder in its place.
+
+    Shells leave it in `--out=~/x` and in quotes.
+    """
+    found = re.fullmatch(r"(--[\w.-]+=)?(~(?:[/\\].*)?)", word, re.DOTALL)
+    return (found[1] or "") + at_home(found[2]) if found and (found[1] or len(word) > 1) else word
 
 
 def leave(code: int) -> None:

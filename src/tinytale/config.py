@@ -8,7 +8,7 @@ import sys
 import tomllib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -326,10 +326,7 @@ def override(settings: Settings, changes: Mapping[str, Any], where: str = "") ->
     kinds = typing.get_type_hints(type(settings))
     values = {}
     for name, value in changes.items():
-        if name not in kinds:
-            close = difflib.get_close_matches(name, kinds, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(kinds)}"
-            raise UsageError(f"{prefix}{type(settings).__name__} has no field {name!r}; {hint}")
+        refuse_unknown(name, kinds, f"{prefix}{type(settings).__name__} has no field")
         current = getattr(settings, name)
         if dataclasses.is_dataclass(current):
             if not isinstance(value, Mapping):
@@ -338,6 +335,19 @@ def override(settings: Settings, changes: Mapping[str, Any], where: str = "") ->
         else:
             values[name] = _typed(value, kinds[name], f"{prefix}{type(settings).__name__}.{name}")
     return dataclasses.replace(settings, **values)  # pyright: ignore[reportArgumentType]
+
+
+def refuse_unknown(name: str, known: Iterable[str], complaint: str) -> None:
+    """See that a name is known.
+
+    Raises:
+        UsageError: it is not; after the complaint, the nearest known one is named, or all.
+    """
+    known = list(known)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+        raise UsageError(f"{complaint} {name!r}; {hint}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

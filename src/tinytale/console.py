@@ -1,5 +1,6 @@
 """One console for everything a person reads; standard output stays free for results."""
 
+import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
@@ -25,8 +26,11 @@ def write_out(text: str) -> None:
     sys.stdout.flush()
 
 
-class CleanConsole(Console):
-    """A console that sends no control characters to a terminal but its own."""
+class SafeConsole(Console):
+    """A console that sends no control characters to a terminal but its own, and whose reader may go away.
+
+    A terminal is closed, or `2>&1 | head -1` has seen enough: work of hours goes on without it.
+    """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """All that is printed comes through here."""
@@ -34,8 +38,21 @@ class CleanConsole(Console):
             unsafe = self.is_terminal and not segment.control and CONTROL.search(segment.text)
             yield Segment(cleaned(segment.text), segment.style) if unsafe else segment
 
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError:
+            self.on_broken_pipe()
 
-console = CleanConsole(stderr=True, highlight=False, markup=False, emoji=False)
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on; what others still write to standard error goes nowhere."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
+
+
+console = SafeConsole(stderr=True, highlight=False, markup=False, emoji=False)
 """Messages, progress and tables go to standard error, so that standard output can be piped. Text is shown as it is:
 what a person typed (a folder named `[x]`) is never taken for markup."""
 

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 
 from tinytale.errors import UsageError
-from tinytale.resources import process_peak_memory
+from tinytale.resources import machine_memory, process_peak_memory
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -50,6 +50,13 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def total_memory(device: torch.device) -> int:
+    """All memory, in bytes, that a CUDA device has, else this machine."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return machine_memory()
 
 
 def peak_memory(device: torch.device) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tinytale.advice import command
 from tinytale.config import TrainConfig
 from tinytale.errors import TaleError, UsageError
-from tinytale.files import PARTIAL, write_text
+from tinytale.files import PARTIAL, at_home, write_text
 
 CHECKPOINT = "step-{:08d}"
 
@@ -122,7 +122,7 @@ def find_folder(name: str) -> Path:
     Raises:
         UsageError: there is neither.
     """
-    path = Path(name)
+    path = Path(at_home(name))
     if path.is_dir():
         return path
     shipped = shipped_weights()
@@ -152,5 +152,5 @@ def model_folder(folder: Path) -> Path:
 def tokenizer_source(name: str) -> str:
     """Where the tokenizer lies that a person has named: with the model of a run or of shipped weights, or as named."""
     shipped = name in shipped_weights() and not Path(name).is_dir()
-    of_a_run = (Path(name).expanduser() / "model" / "config.json").is_file()
-    return str(model_folder(find_folder(str(Path(name).expanduser())))) if shipped or of_a_run else name
+    of_a_run = (Path(at_home(name)) / "model" / "config.json").is_file()
+    return str(model_folder(find_folder(name))) if shipped or of_a_run else name

@@ -10,7 +10,7 @@ import numpy as np
 from tinytale.config import TEMPERATURE, DecoderKind, Precision
 from tinytale.data.tokenizer import Tokenizer, load_tokenizer
 from tinytale.errors import TaleError, UsageError
-from tinytale.evaluation.perplexity import nats_from_story_starts
+from tinytale.evaluation.perplexity import nats_from_story_starts, perplexity_of
 from tinytale.generation.beam import beam_search
 from tinytale.generation.choosing import choice_for, decoder_for
 from tinytale.generation.decoder import Decoder
@@ -72,8 +72,8 @@ class StoryScore:
 
     @property
     def perplexity(self) -> float:
-        """exp(nats / tokens)."""
-        return math.exp(self.nats / len(self.tokens))
+        """exp(nats / tokens); infinite where no number is large enough."""
+        return perplexity_of(self.nats / len(self.tokens))
 
     @property
     def bits_per_byte(self) -> float:

@@ -114,6 +114,21 @@ def test_a_verb_that_fails_ends_the_study_with_its_code(tale, study_file: Path, 
         ("question = 'Why?'\n[variations.a]", "names no dataset for 'a'"),
         ("question = 'Why?'\nvariations = 3", "is not a study"),
         ("question = 'Why?'\ndataset = 'x'\n[variations.a.settings.model]\nwidht = 3", "did you mean 'width'"),
+        ("question = 'Why?'\nseed = 3\n[variations.a]", "x.toml: a study has no key 'seed'; did you mean 'seeds'"),
+        (
+            "question = 'Why?'\ndataset = 'x'\n[variations.a]\nmodel.width = 64",
+            r"variations.a has no key 'model'; did you mean \[variations.a.settings.model\]",
+        ),
+        (
+            "question = 'Why?'\ndataset = 'x'\n[variations.a]\ndatset = 'y'",
+            "a has no key 'datset'; did you mean 'dataset'",
+        ),
+        ("question = 'Why?'\ndataset = 'x'\n[settings.modle]\nwidth = 64\n[variations.a]", "did you mean 'model'"),
+        ("question = 'Why?'\ndataset = 'x'\n[variations.'../../x']", "'../../x' cannot be the name of a folder"),
+        ("question = 'Why?'\ndataset = 'x'\n[variations.'..']", "'..' cannot be the name of a folder"),
+        ("question = 'Why?'\ndataset = 'x'\n[variations.'/x']", "'/x' cannot be the name of a folder"),
+        ("question = 'Why?'\ndataset = '--help'\n[variations.a]", "'--help' looks like an option; write ./"),
+        ("question = 'Why?'\ndataset = 'x'\nscored_on = '-h'\n[variations.a]\n", "'-h' looks like an option"),
     ],
     ids=str,
 )
@@ -121,6 +136,33 @@ def test_what_is_no_study_is_refused(text: str, message: str, tmp_path: Path):
     (tmp_path / "x.toml").write_text(text)
     with pytest.raises(UsageError, match=message):
         read_study(tmp_path / "x.toml")
+
+
+def test_a_variation_is_scored_on_the_dataset_that_it_names_else_on_its_own_else_on_that_of_all(tmp_path: Path):
+    (tmp_path / "x.toml").write_text(
+        "question = 'Why?'\ndataset = 'all'\nscored_on = 'score'\n[variations.plain]\n"
+        "[variations.own]\ndataset = 'own'\n[variations.named]\ndataset = 'own'\nscored_on = 'named'\n"
+    )
+    study = read_study(tmp_path / "x.toml")
+    assert [(one.dataset, one.scored_on) for one in study.variations] == [
+        ("all", "score"),
+        ("own", "own"),
+        ("own", "named"),
+    ]
+    commands = [run.commands() for run in runs_of(study, Path("runs"))]
+    assert [(train[1], evaluate[3]) for train, evaluate in commands] == [
+        ("all", "score"),
+        ("own", "own"),
+        ("own", "named"),
+    ]
+
+
+def test_datasets_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, "/home/me")
+    (tmp_path / "x.toml").write_text("question = 'Why?'\ndataset = '~/x'\n[variations.a]")
+    (variation,) = read_study(tmp_path / "x.toml").variations
+    assert variation.dataset == variation.scored_on == "/home/me/x"
 
 
 def test_every_study_of_the_project_can_be_read(repository: Path):

@@ -271,8 +271,9 @@ def test_a_run_keeps_its_decision_on_compiling_however_long_it_becomes(tale, dat
 
 
 def test_a_dry_run_is_of_one_process(tale, dataset: Path, out: Path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
+    place = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
     ended = tale("train", dataset, "--out", out, *TINY, "--dry-run")
     assert ended.code == 2 and "--dry-run measures one process" in ended.err and not out.exists()
 
@@ -366,3 +367,77 @@ def test_a_compiled_run_too_is_resumed_to_the_bit(dataset: Path, out: Path):
         assert run.read_config().run.compile
         outcomes.append([path.read_bytes() for path in sorted(run.checkpoint(6).glob("*.safetensors"))])
     assert outcomes[0] == outcomes[1] and len(outcomes[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"WORLD_SIZE": "2"}, "there is RANK='', no MASTER_ADDR, no MASTER_PORT; start them with torchrun"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "there is no MASTER_ADDR, no MASTER_PORT"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}, "there is no MASTER_PORT"),
+        ({"WORLD_SIZE": "two", "RANK": "0"}, "there is WORLD_SIZE='two'"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}, "there is RANK=2"),
+    ],
+)
+def test_variables_of_torchrun_that_do_not_go_together_are_named(
+    variables: dict, said: str, tale, dataset: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    ended = tale("train", dataset, "--out", out, *TINY)
+    assert ended.code == 2 and said in ended.err and "take WORLD_SIZE away" in ended.err and not out.exists()
+
+
+def test_a_weight_for_a_teacher_needs_one_whatever_its_value(tale, dataset: Path, out: Path):
+    ended = tale("train", dataset, "--out", out, *tiny(**{"--run.teacher-weight": 0.5}))
+    assert ended.code == 2 and "teacher_weight is 0.5, but there is no teacher; name one with" in ended.err
+
+
+@pytest.fixture
+def begun(tale, dataset: Path, out: Path) -> RunFolder:
+    """A run that has a checkpoint, at step 2, and goes on; a new copy for each test."""
+    assert tale("train", dataset, "--out", out, *TINY, "--max-steps=2").code == 0
+    return RunFolder(out)
+
+
+def test_settings_that_were_edited_by_hand_are_refused_by_name(tale, dataset: Path, begun: RunFolder):
+    whole = begun.config.read_text()
+    edited = whole.replace("seed = 0", "seed = 7").replace("learning_rate = 0.01\n", "learning_rate = 0.5\n", 1)
+    begun.config.write_text(edited)
+    ended = tale("train", dataset, "--out", begun.path, "--resume", "--max-steps=3")
+    assert ended.code == 2 and "config.toml has been edited since the latest checkpoint" in ended.err
+    assert "optimiser.learning_rate: 0.01 -> 0.5; run.seed: 0 -> 7" in ended.err
+    assert begun.config.read_text() == edited and begun.pointer("latest") == 2
+    begun.config.write_text(whole.replace("max_steps = 2", "max_steps = 3"))
+    assert tale("train", dataset, "--out", begun.path, "--resume").code == 0 and begun.pointer("latest") == 3
+
+
+def test_a_checkpoint_without_settings_is_of_an_older_run_and_goes_on(tale, dataset: Path, begun: RunFolder):
+    from tinytale.training.checkpoint import _seal
+
+    path = begun.checkpoint(2) / "state.json"
+    state = {name: part for name, part in json.loads(path.read_text()).items() if name not in ("settings", "seal")}
+    path.write_text(json.dumps(state | {"seal": _seal(state)}))
+    ended = tale("train", dataset, "--out", begun.path, "--resume", "--max-steps=3")
+    assert ended.code == 0 and "going on from step 2" in ended.err and begun.pointer("latest") == 3
+
+
+def test_a_run_that_is_over_before_its_warm_up_says_so_and_how_long_a_good_one_takes(tale, dataset: Path, out: Path):
+    large = tiny(**{"--data.batch-size": 3000, "--data.micro-batch-size": 1000})
+    ended = tale("train", dataset, "--out", out, *large)
+    said = [line for line in ended.err.splitlines() if line.startswith("This run is short: 4 steps, ")]
+    assert ended.code == 0 and len(said) == 2
+    assert "the learning rate climbs for 50; it reaches 8% of its peak. --run.epochs 50 (200 steps) learns" in said[0]
+    assert "--run.epochs 50 (200 steps) takes about " in said[1] and said[1].endswith(", and learns more.")
+    cut = tale("train", dataset, "--out", out.with_name("cut"), *TINY, "--max-steps=6")
+    assert cut.code == 0 and "it reaches 12% of its peak. --max-steps 200 takes about " in cut.err
+    long = tale("train", dataset, "--out", out.with_name("long"), *TINY, "--max-steps=6", "--optimiser.warmup-steps=3")
+    assert long.code == 0 and "short" not in long.err
+
+
+def test_a_batch_beyond_memory_is_refused_before_any_is_taken(tale, dataset: Path, out: Path):
+    ended = tale("train", dataset, "--out", out, *tiny(**{"--data.batch-size": 99999999999}))
+    assert ended.code == 2 and "GiB of memory" in ended.err and "batches of 99,999,999,999 sequences" in ended.err
+    assert not out.exists()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,32 @@ def test_the_bytes_of_the_stories_are_counted_not_those_of_the_file(
     assert int(tokenizer.byte_lengths()[stream.tokens_N].sum()) == sum(len(story.encode()) for story in STORIES)
     assert stream.split == "all"
     assert np.count_nonzero(stream.tokens_N == tokenizer.end_of_text) == 4
+
+
+def test_a_loss_beyond_all_perplexities_is_scored(text_file: Path, model_folder: Path, tokenizer: Tokenizer):
+    from tinytale.model.folder import load_model
+
+    model = load_model(model_folder)
+    with torch.no_grad():
+        model.final_norm.gain_C.mul_(3000)
+    stream = stream_of(str(text_file), "test", tokenizer, model_folder)
+    result = score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths())[0]
+    (kept,) = json.loads(save_results(model_folder.parent / "evaluation", result).read_text()).values()
+    views = kept["views"]
+    assert views["stories"]["loss"] > 710 and views["stories"]["perplexity"] is None
+    bits = views["stories"]["loss"] * result["tokens_scored"] / result["bytes"] / math.log(2)
+    assert views["stories"]["bits_per_byte"] == pytest.approx(bits)
+    assert list(results_table(result).columns[2].cells) == ["infinite"] * 2
+
+
+def test_two_evaluations_that_end_at_once_lose_nothing(tmp_path: Path):
+    def save(number: int) -> None:
+        save_results(tmp_path, {"digest": "d" * 64, "split": f"split-{number}", "loss": 1.0})
+
+    threads = [threading.Thread(target=save, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (path,) = tmp_path.iterdir()
+    assert set(json.loads(path.read_text())) == {f"split-{number}" for number in range(8)}

@@ -251,7 +251,7 @@ def test_a_signal_writes_a_checkpoint_and_the_run_goes_on_from_there(
 @POSIX
 @pytest.mark.slow
 def test_a_second_ctrl_c_leaves_at_once(dataset: Path, tmp_path: Path, spawn_tale, train_options):
-    endless = "import time, tinytale.training.trainer as trainer; trainer.Trainer._save = lambda self: time.sleep(1000)"
+    endless = "import time, tinytale.training.trainer as trainer; trainer.Trainer._save = lambda *_: time.sleep(1000)"
     process = spawn_tale("train", dataset, "--out", tmp_path / "run", *train_options, "--max-steps=9", before=endless)
     wait_for(lambda: steps_done(tmp_path / "run") >= 1, process)
     os.kill(process.pid, signal.SIGINT)

@@ -1,10 +1,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from tinytale.config import DataConfig, ModelConfig, RunConfig, TrainConfig, override
+from tinytale.errors import UsageError
 from tinytale.recipes import pocket
-from tinytale.training.estimate import checkpoints, compiling_pays, estimate, evaluations
+from tinytale.training.estimate import checkpoints, compiling_pays, estimate, evaluations, refuse_beyond_memory
 from tinytale.training.interrupt import Interrupt
 from tinytale.training.trainer import Trainer
 
@@ -35,6 +37,17 @@ def test_only_a_run_that_is_long_for_its_device_is_compiled():
     assert not compiling_pays(config, 1888, "cuda")
     assert not compiling_pays(config, 10**9, "mps")
     assert compiling_pays(config, 364, "cpu", ModelConfig(vocab_size=4096))  # the teacher's work counts
+
+
+@pytest.mark.parametrize("data", [{"batch_size": 99_999_999_999}, {"batch_size": 2**40, "micro_batch_size": 1}])
+def test_a_batch_that_no_memory_holds_is_refused_before_any_is_taken(data: dict):
+    config = override(pocket(), {"data": data})
+    with pytest.raises(UsageError, match=r"would need about [0-9,]+ GiB of memory, and cpu has .*--data.batch-size"):
+        refuse_beyond_memory(config, torch.device("cpu"))
+
+
+def test_what_may_fit_is_let_through():
+    refuse_beyond_memory(pocket(), torch.device("cpu"), processes=2)
 
 
 def as_the_trainer_counts(first: int, last: int, every: int, seconds_apart: float) -> tuple[int, int]:

@@ -9,8 +9,9 @@ from tinytale.config import TrainConfig, override
 from tinytale.errors import TaleError
 from tinytale.training import loop
 from tinytale.training.loop import (
+    CompiledOrEager,
+    GivenUpError,
     TrainState,
-    compiled_or_eager,
     dev_loss,
     dropout_seed,
     initial_state,
@@ -122,7 +123,7 @@ class Numbered:
 
 def test_steps_take_their_own_batches_from_wherever_they_begin(monkeypatch):
     state, seen = state_of(5), []
-    monkeypatch.setattr(loop, "train_step", lambda state, inputs, targets: seen.append(int(inputs[0, 0])))
+    monkeypatch.setattr(loop, "train_step", lambda state, inputs, *_: seen.append(int(inputs[0, 0])))
     state.progress.step = 3
     for _ in training_steps(state, Numbered()):
         state.progress.step += 1
@@ -167,7 +168,7 @@ def test_compile_falls_back_with_one_line_that_says_so(monkeypatch, capsys):
         return call
 
     monkeypatch.setattr(torch, "compile", broken)
-    double = compiled_or_eager(lambda x: 2 * x)
+    double = CompiledOrEager(lambda x: 2 * x)
     assert double(torch.tensor(2)) == double(torch.tensor(2)) == 4
     said = capsys.readouterr().err.splitlines()
     assert said == ["torch.compile does not work here (no C++ compiler found); going on without it"]
@@ -175,23 +176,61 @@ def test_compile_falls_back_with_one_line_that_says_so(monkeypatch, capsys):
 
 def test_compile_is_used_where_it_works(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *arguments: torch.ones(()))
-    assert compiled_or_eager(lambda: torch.zeros(()))() == 1
+    assert CompiledOrEager(lambda: torch.zeros(()))() == 1
 
 
-def test_an_error_of_the_function_itself_is_not_blamed_on_the_compiler_twice(monkeypatch, capsys):
-    monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *arguments: function(*arguments))
+@pytest.mark.parametrize("error", [TaleError("my own"), MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_what_is_not_the_compilers_fault_is_raised(error: Exception, monkeypatch, capsys):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     calls = []
 
     def wrong() -> torch.Tensor:
         calls.append(1)
-        raise TaleError("my own")
+        raise error
 
-    careful = compiled_or_eager(wrong)
-    for number in (2, 3):  # compiled, and once without; from then on without
-        with pytest.raises(TaleError, match="my own"):
+    careful = CompiledOrEager(wrong)
+    for number in (1, 2):
+        with pytest.raises(type(error)):
             careful()
         assert len(calls) == number
-    assert capsys.readouterr().err.count("torch.compile does not work here (my own)") == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_what_fails_in_the_midst_of_a_run_is_raised_and_changes_no_number_path(monkeypatch, capsys):
+    answers = iter([1, RuntimeError("at step 40,000"), 3])
+
+    def compiled() -> int:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: compiled)
+    careful = CompiledOrEager(lambda: 0)
+    assert careful() == 1
+    with pytest.raises(RuntimeError, match="40,000"):
+        careful()
+    assert careful() == 3 and capsys.readouterr().err == ""
+
+
+def test_a_batch_of_tokens_that_there_are_none_of_is_one_line():
+    class Altered:
+        def batch_at(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+            return np.full((2, 8), 3), np.full((2, 8), 17)
+
+    with pytest.raises(TaleError, match="batch of step 1 holds tokens beyond the vocabulary: a train shard in"):
+        next(training_steps(state_of(), Altered()))
+
+
+def test_a_step_that_is_given_up_between_micro_batches_changes_nothing():
+    state = state_of(data={"micro_batch_size": 4}, model={"dropout": 0.3})
+    before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+    asked = iter([False, True])
+    with pytest.raises(GivenUpError):
+        train_step(state, *batch(), lambda: next(asked))
+    assert state.progress.step == 0 and next(asked, "asked twice") == "asked twice"
+    assert all(torch.equal(before[name], tensor) for name, tensor in state.model.state_dict().items())
+    assert all(parameter.grad is None for parameter in state.model.parameters())
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

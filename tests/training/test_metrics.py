@@ -27,6 +27,18 @@ def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path: Path, cut: bytes):
     assert list(read_metrics(tmp_path / "metrics.jsonl")) == [{"step": 1}]
 
 
+def test_a_damaged_line_hides_no_other(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"stfp": 2}\n{"step": 3}\n')
+    assert list(read_metrics(path)) == [{"step": 1}, {"step": 3}]
+    assert read_new_metrics(path, 0) == ([{"step": 1}, {"step": 3}], 36)
+
+
+def test_half_a_pair_of_characters_is_read_as_a_question_mark(tmp_path: Path):
+    (tmp_path / "samples.jsonl").write_bytes(b'{"step": 1, "text": "a\\ud83d\\uDE00b\\uD83Dc"}\n')
+    assert list(read_metrics(tmp_path / "samples.jsonl")) == [{"step": 1, "text": "a\U0001f600b?c"}]
+
+
 def test_no_file_has_no_lines(tmp_path: Path):
     assert list(read_metrics(tmp_path / "metrics.jsonl")) == []
 

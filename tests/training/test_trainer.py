@@ -11,9 +11,10 @@ from tinytale.errors import TaleError
 from tinytale.model.folder import load_model
 from tinytale.runs import RunFolder
 from tinytale.training import loop
+from tinytale.training.checkpoint import settings_of
 from tinytale.training.interrupt import Interrupt
 from tinytale.training.loss import token_nats
-from tinytale.training.metrics import read_metrics
+from tinytale.training.metrics import MetricsWriter, read_metrics
 
 COURSES = {
     "plain": {},
@@ -59,7 +60,8 @@ def test_two_halves_are_the_whole_to_the_bit(course: str, trainer, tmp_path: Pat
     changes = COURSES[course]
     train(trainer(tmp_path / "whole", **changes))
     train(trainer(tmp_path / "halves", **changes), until=3)
-    assert RunFolder(tmp_path / "halves").pointer("latest") == 3
+    given_up = "micro_batch_size" in changes.get("data", {})  # a step of several micro-batches does not end
+    assert RunFolder(tmp_path / "halves").pointer("latest") == (2 if given_up else 3)
     train(trainer(tmp_path / "halves", **changes))
     assert outcome(tmp_path / "whole", 8) == outcome(tmp_path / "halves", 8)
 
@@ -290,3 +292,96 @@ def test_a_signal_before_an_evaluation_leaves_it_for_later(trainer, tmp_path: Pa
     assert RunFolder(tmp_path / "cut").pointer("best") is None
     train(trainer(tmp_path / "cut"))
     assert outcome(tmp_path / "cut", 8) == outcome(tmp_path / "whole", 8)
+
+
+def test_a_signal_between_two_micro_batches_gives_the_step_up_and_changes_nothing(trainer, tmp_path: Path):
+    train(trainer(tmp_path / "whole", **COURSES["accumulation"]))
+    made, interrupt, calls = trainer(tmp_path / "cut", **COURSES["accumulation"]), Interrupt(), iter(range(1, 100))
+    loss = made.state.loss
+
+    def signalled(*arguments):
+        if next(calls) == 4 * 2 + 2:  # the second micro-batch of the third step
+            interrupt.signal_number = signal.SIGTERM
+        return loss(*arguments)
+
+    made.state.loss = signalled
+    assert made.train(interrupt) == signal.SIGTERM and next(calls) == 4 * 2 + 3
+    assert RunFolder(tmp_path / "cut").pointer("latest") == 2
+    train(trainer(tmp_path / "cut", **COURSES["accumulation"]))
+    assert outcome(tmp_path / "cut", 8) == outcome(tmp_path / "whole", 8)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_what_a_killed_save_published_gives_way_to_the_best_that_is_known(
+    average: float, trainer, tmp_path: Path, monkeypatch
+):
+    changes = {"optimiser": {"average_decay": average}}
+    run = RunFolder(tmp_path / "run")
+    train(trainer(run.path, **changes, run={"max_steps": 4}))
+    known = (run.model / "model.safetensors").read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        point = RunFolder.point
+
+        def killed(self, name: str, step: int) -> None:
+            if name == "latest":
+                raise KeyboardInterrupt
+            point(self, name, step)
+
+        patch.setattr(RunFolder, "point", killed)
+        train(trainer(run.path, **changes))
+    assert (run.pointer("best"), run.pointer("latest")) == (8, 4)
+    assert (run.model / "model.safetensors").read_bytes() != known
+    made = trainer(run.path, **changes)
+    assert run.pointer("best") == 4 and (run.model / "model.safetensors").read_bytes() == known
+    train(trainer(tmp_path / "whole", **changes))
+    train(made)
+    assert outcome(run.path, 8) == outcome(tmp_path / "whole", 8)
+
+
+def test_the_metrics_are_on_the_disk_before_latest_moves(trainer, tmp_path: Path, monkeypatch):
+    made, events = trainer(tmp_path), []
+    point, sync = RunFolder.point, MetricsWriter.sync
+    monkeypatch.setattr(RunFolder, "point", lambda self, name, step: (events.append(name), point(self, name, step)))
+    monkeypatch.setattr(MetricsWriter, "sync", lambda self: (events.append("sync"), sync(self)))
+    train(made)
+    assert events == ["sync", "best", "latest"] * 2
+
+
+def flip_a_bit(path: Path, line: int) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[line - 1] = bytes([lines[line - 1][0] ^ 1]) + lines[line - 1][1:]
+    path.write_bytes(b"".join(lines))
+
+
+def test_one_flipped_bit_costs_one_line_of_the_curve_and_is_told(trainer, tmp_path: Path, monkeypatch):
+    train(trainer(tmp_path), until=6)
+    whole = list(read_metrics(tmp_path / "metrics.jsonl"))
+    flip_a_bit(tmp_path / "metrics.jsonl", 3)
+    damaged = (tmp_path / "metrics.jsonl").read_bytes()
+    made, notes = trainer(tmp_path), []
+    monkeypatch.setattr(made.display, "note", notes.append)
+    train(made)
+    assert list(read_metrics(tmp_path / "metrics.jsonl"))[: len(whole) - 1] == whole[:2] + whole[3:]
+    assert (tmp_path / "damaged-metrics.jsonl").read_bytes() == damaged
+    assert "is damaged in line 3" in notes[0] and "damaged-metrics.jsonl" in notes[0]
+    assert "lacks 1 of its 6 steps, from step 3 on" in notes[1] and len(notes) == 2
+
+
+def test_a_curve_that_has_lost_its_end_is_told(trainer, tmp_path: Path, monkeypatch):
+    train(trainer(tmp_path), until=6)
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:4]))
+    made, notes = trainer(tmp_path), []
+    monkeypatch.setattr(made.display, "note", notes.append)
+    train(made)
+    assert len(notes) == 1 and "lacks 2 of its 6 steps, from step 5 on" in notes[0]
+
+
+def test_where_compiling_fails_the_settings_say_so(trainer, tmp_path: Path, monkeypatch):
+    def broken(*_: object):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: broken)
+    train(trainer(tmp_path, run={"compile": True}))
+    assert RunFolder(tmp_path).read_config().run.compile is False
+    assert settings_of(RunFolder(tmp_path), 8) == RunFolder(tmp_path).read_config()

@@ -4,15 +4,16 @@ The question lies in a TOML file. Every run is an ordinary run folder, trained a
 study that is stopped goes on where it was, and what it says can be rebuilt from the folders.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinytale.config import TrainConfig, as_options, decided_by_train, differences, override, read_toml
+from tinytale.config import TrainConfig, as_options, decided_by_train, differences, override, read_toml, refuse_unknown
 from tinytale.data.shards import Manifest
 from tinytale.errors import UsageError
 from tinytale.evaluation.results import read_results
-from tinytale.files import sha256_of
+from tinytale.files import at_home, sha256_of
 from tinytale.recipes import recipe
 from tinytale.runs import RunFolder
 
@@ -110,6 +111,7 @@ def read_study(path: Path) -> Study:
     """
     content = read_toml(path)
     try:
+        _refuse_unknown_keys(path, content)
         shared = content.get("settings", {})
         study = Study(
             name=path.stem,
@@ -118,7 +120,7 @@ def read_study(path: Path) -> Study:
             variations=tuple(
                 Variation(
                     name=name,
-                    dataset=variation.get("dataset", content.get("dataset", "")),
+                    dataset=at_home(variation.get("dataset", content.get("dataset", ""))),
                     scored_on=_scored_on(variation, content),
                     settings=_merged(shared, variation.get("settings", {})),
                     seeds=tuple(variation.get("seeds", content.get("seeds", [0]))),
@@ -134,14 +136,44 @@ def read_study(path: Path) -> Study:
     for run in runs_of(study, Path()):
         if not run.variation.dataset:
             raise UsageError(f"{path} names no dataset for {run.variation.name!r}; add dataset = 'FOLDER'")
+        for dataset in (run.variation.dataset, run.variation.scored_on):
+            if dataset.startswith("-"):
+                raise UsageError(f"{path}: the dataset {dataset!r} looks like an option; write ./ before it")
         run.config()
     return study
+
+
+STUDY_KEYS = ("question", "recipe", "dataset", "scored_on", "seeds", "settings", "variations")
+SECTIONS = ("model", "data", "optimiser", "run")
+VARIATION_KEYS = ("dataset", "scored_on", "seeds", "settings")
+
+
+def _refuse_unknown_keys(path: Path, content: dict[str, Any]) -> None:
+    """See that nothing stands in a study that would not be used. (Settings are checked as settings are.)
+
+    Raises:
+        UsageError: something does; or a variation cannot be the name of a folder, which its runs are called by.
+    """
+    for key in content:
+        refuse_unknown(key, STUDY_KEYS, f"{path}: a study has no key")
+    for name, variation in content["variations"].items():
+        if not re.fullmatch(r"\w[\w .+-]*", name):
+            raise UsageError(
+                f"{path}: the variation {name!r} cannot be the name of a folder; expected letters, digits, spaces and"
+                " _ . + -, and a letter or a digit first"
+            )
+        for key in variation:
+            if key in SECTIONS:
+                raise UsageError(
+                    f"{path}: variations.{name} has no key {key!r}; did you mean [variations.{name}.settings.{key}]?"
+                )
+            refuse_unknown(key, VARIATION_KEYS, f"{path}: variations.{name} has no key")
 
 
 def _scored_on(variation: dict[str, Any], content: dict[str, Any]) -> str:
     """The dataset that scores a variation: the one it names; else its own; else the one of the whole study."""
     places = (variation.get("scored_on"), variation.get("dataset"), content.get("scored_on"), content.get("dataset"))
-    return next((place for place in places if place), "")
+    return at_home(next((place for place in places if place), ""))
 
 
 def _merged(shared: dict[str, dict[str, Any]], own: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

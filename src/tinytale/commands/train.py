@@ -1,7 +1,6 @@
 """`tinytale train`: a dataset and a recipe become a run."""
 
 import dataclasses
-import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,6 +22,7 @@ from tinytale.errors import TaleError, UsageError
 from tinytale.files import PARTIAL
 from tinytale.lock import LOCK_FILE, held
 from tinytale.recipes import recipe as named_recipe
+from tinytale.resources import place_among_processes
 from tinytale.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ def train(
     changes["run"] |= {name: value for name, value in short.items() if value is not None}
 
     folder = RunFolder(out)
-    alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    main = alone or os.environ.get("RANK") == "0"  # of the processes that torchrun has started, the one that writes
-    if rehearse and not alone:
+    rank, processes, _ = place_among_processes()
+    main = rank == 0  # of the processes that torchrun has started, the one that writes
+    if rehearse and processes > 1:
         raise UsageError("--dry-run measures one process; leave out torchrun, or leave out --dry-run")
     if main:
         _refuse_folder_of_something_else(folder)
@@ -118,6 +118,12 @@ def _settings(
     settings = saved if saved and recipe in (None, saved.recipe) else named_recipe(recipe or "pocket")
     settings = override(settings, file, where)
     settings = override(settings, {name: section for name, section in changes.items() if section})
+    if "teacher_weight" in changes["run"] and not settings.run.teacher:
+        weight = settings.run.teacher_weight
+        raise UsageError(
+            f"RunConfig.teacher_weight is {weight}, but there is no teacher; name one with --run.teacher, or leave the"
+            " weight out"
+        )
     asked_of_run = file.get("run", {}) | changes["run"]
     if "epochs" in asked_of_run and "max_steps" not in asked_of_run:  # which the run may have been begun with
         settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, max_steps=None))
@@ -149,6 +155,7 @@ def _train(
 
 def _train_together(session: "Session") -> int:
     from tinytale.generation.short_stories import short_stories
+    from tinytale.training.advice import warm_up_advice
     from tinytale.training.display import ConsoleDisplay, NoDisplay
     from tinytale.training.interrupt import Interrupt, exit_code
 
@@ -166,6 +173,8 @@ def _train_together(session: "Session") -> int:
     ):
         if step:
             display.note(f"going on from step {step}")
+        elif advice := warm_up_advice(state):
+            display.note(advice)
         trainer = session.trainer(display, tell=lambda model: short_stories(model, tokenizer))
         stopped = trainer.train(interrupt)
         ranks.wait()
@@ -185,4 +194,6 @@ def _train_together(session: "Session") -> int:
         f" Next: {command('evaluate', folder.path)}; {command('generate', folder.path)}",
         soft_wrap=True,
     )
+    if advice := warm_up_advice(state):
+        console.print(advice)
     return 0

@@ -71,7 +71,8 @@ def nats_from_story_starts(
     while ordered:
         longest = ordered[-1].end - ordered[-1].start
         rows = max(1, BATCH_TOKENS // longest)
-        batch, ordered = ordered[-rows:], ordered[:-rows]
+        batch = ordered[-rows:]
+        del ordered[-rows:]
         tokens_BT = torch.full((len(batch), longest + 1), int(stream_N[0]), dtype=torch.int64)
         for row, window in enumerate(batch):
             piece = np.asarray(stream_N[window.start : window.end + 1], dtype=np.int64)
@@ -112,7 +113,7 @@ class Score:
     loss: float
     """Mean nats a token."""
     perplexity: float
-    """exp(loss)."""
+    """exp(loss); infinite where no number is large enough for it."""
     bits_per_byte: float
     """Nats / (ln 2 x UTF-8 bytes of the stories): comparable whatever the tokenizer."""
     interval_95: Interval | None
@@ -132,4 +133,12 @@ def summarise(nats_N: np.ndarray, bounds: np.ndarray, byte_lengths_N: np.ndarray
     ratio, error = ratio_and_error(nats_S, bytes_S)
     loss = float(nats_S.sum() / (len(nats_N) - 1))
     bits, error = ratio / math.log(2), error / math.log(2)
-    return Score(loss, math.exp(loss), bits, interval(bits, error))
+    return Score(loss, perplexity_of(loss), bits, interval(bits, error))
+
+
+def perplexity_of(loss: float) -> float:
+    """The exponential of a loss in nats a token; infinite from where it has no number any more, near 709.8 nats."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

@@ -42,9 +42,10 @@ def relevance(prompts: Sequence[str], continuations: Sequence[str], lexicon: Lex
     """
     asked = {prompt: _features(prompt, lexicon) for prompt in prompts}
     told = [_features(continuation, lexicon) for continuation in continuations]
+    counted = [{prompt: _kept(features, one) for prompt, features in asked.items()} for one in told]
     figures = {}
     for place, measure in enumerate(MEASURES):
-        counts = [{prompt: _kept(asked[prompt], one)[place] for prompt in asked} for one in told]
+        counts = [{prompt: measured[place] for prompt, measured in row.items()} for row in counted]
         own = [row.pop(prompt) for row, prompt in zip(counts, prompts, strict=True)]
         shuffled = [(sum(kept for kept, _ in row.values()), sum(of for _, of in row.values())) for row in counts]
         figures[measure] = {"own": _share(own, prompts), "shuffled": _share(shuffled, prompts)}

@@ -1,5 +1,6 @@
 """Scoring a model on a stream, and the results file that a run folder keeps for each dataset."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from rich.table import Table
 from tinytale.console import figures_table, progress_bar
 from tinytale.errors import NotFiniteError, TaleError
 from tinytale.evaluation.intervals import ends_text
-from tinytale.evaluation.perplexity import nats_from_story_starts, nats_in_windows, story_bounds, summarise
+from tinytale.evaluation.perplexity import Score, nats_from_story_starts, nats_in_windows, story_bounds, summarise
 from tinytale.evaluation.profile import profile
 from tinytale.evaluation.story_scores import StoryScores
 from tinytale.evaluation.stream import Stream
 from tinytale.files import read_json, write_json
+from tinytale.lock import held
 from tinytale.model.gpt2 import GPT2
 
 VIEWS = {
@@ -22,8 +24,8 @@ VIEWS = {
     "windows": "contiguous windows",
 }
 
-MOST_NATS = 700.0
-"""A loss from which the perplexity, its exponential, has no number any more."""
+WAIT_SECONDS = 30.0
+"""How long a result waits for that of another evaluation to be written."""
 
 
 def score(
@@ -61,7 +63,7 @@ def stream_result(
     Raises:
         TaleError: the stream holds no story, or the numbers are not finite.
     """
-    if not all(nats_N.mean() < MOST_NATS for nats_N in nats.values()):  # not a number is not less, either
+    if not all(np.isfinite(nats_N).all() for nats_N in nats.values()):
         raise NotFiniteError
     bounds = story_bounds(stream.tokens_N, end_of_text)
     byte_lengths_N = bytes_per_token[stream.tokens_N]
@@ -72,10 +74,16 @@ def stream_result(
         "stories": len(bounds) - 1,
         "tokens_scored": len(stream.tokens_N) - 1,
         "bytes": int(byte_lengths_N.sum()),
-        "views": {view: asdict(summarise(nats_N, bounds, byte_lengths_N)) for view, nats_N in nats.items()},
+        "views": {view: _figures(summarise(nats_N, bounds, byte_lengths_N)) for view, nats_N in nats.items()},
         "profile": profile(nats["stories"], bounds),
     }
     return result, StoryScores.of(nats["stories"], bounds, byte_lengths_N)
+
+
+def _figures(score: Score) -> dict[str, Any]:
+    """A score as it is kept: JSON has no infinite number, so that such a perplexity is none."""
+    figures = asdict(score)
+    return figures if math.isfinite(score.perplexity) else {**figures, "perplexity": None}
 
 
 def save_results(folder: Path, result: dict[str, Any]) -> Path:
@@ -87,10 +95,11 @@ def save_results(folder: Path, result: dict[str, Any]) -> Path:
         TaleError: the disk refuses, or the file there is damaged.
     """
     path = folder / f"{result['digest'][:16]}.json"
-    results = read_results(path) if path.is_file() else {}
-    earlier = results.get(result["split"], {})
-    kept = earlier if earlier.get("weights") == result.get("weights") else {}
-    write_json(path, {**results, result["split"]: {**kept, **result}})
+    with held(folder, "results.lock", "being written to", wait=WAIT_SECONDS):  # another evaluation of the same run
+        results = read_results(path) if path.is_file() else {}
+        earlier = results.get(result["split"], {})
+        kept = earlier if earlier.get("weights") == result.get("weights") else {}
+        write_json(path, {**results, result["split"]: {**kept, **result}})
     return path
 
 
@@ -122,7 +131,12 @@ def figures_row(figures: dict[str, Any]) -> tuple[str, ...]:
     """The cells of one view: loss, perplexity, bits per byte and its interval."""
     return (
         f"{figures['loss']:.4f}",
-        f"{figures['perplexity']:.3f}",
+        perplexity_text(figures),
         f"{figures['bits_per_byte']:.4f}",
         ends_text(figures["interval_95"], ".4f"),
     )
+
+
+def perplexity_text(figures: dict[str, Any]) -> str:
+    """The perplexity of one view as a person reads it."""
+    return "infinite" if figures["perplexity"] is None else f"{figures['perplexity']:.3f}"

@@ -103,6 +103,15 @@ def tokenizer_config(context_length: int) -> dict[str, Any]:
     }
 
 
+def save_weights(folder: Path, model: GPT2, dtype: torch.dtype = torch.float32) -> None:
+    """Write the weights of a GPT-2 folder; see `save_model`."""
+    weights = {}
+    for name, parameter in model.state_dict().items():
+        theirs, transposed = hugging_face_name(name)
+        weights[theirs] = (parameter.T if transposed else parameter).to("cpu", dtype).contiguous()
+    write_bytes(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
+
+
 def save_model(
     folder: Path, model: GPT2, end_of_text: int, tokenizer_json: bytes | None = None, dtype: torch.dtype = torch.float32
 ) -> None:
@@ -118,11 +127,7 @@ def save_model(
     Raises:
         TaleError: the disk refuses.
     """
-    weights = {}
-    for name, parameter in model.state_dict().items():
-        theirs, transposed = hugging_face_name(name)
-        weights[theirs] = (parameter.T if transposed else parameter).to("cpu", dtype).contiguous()
-    write_bytes(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
+    save_weights(folder, model, dtype)
     if tokenizer_json is not None:
         write_bytes(folder / "tokenizer.json", tokenizer_json)
         write_json(folder / "tokenizer_config.json", tokenizer_config(model.config.context_length))

@@ -18,7 +18,7 @@ from tinytale.config import TEMPERATURE, TrainConfig
 from tinytale.errors import TaleError
 from tinytale.evaluation.intervals import ends_text
 from tinytale.evaluation.memorisation import memorisation_rows
-from tinytale.evaluation.results import VIEWS, read_results
+from tinytale.evaluation.results import VIEWS, perplexity_text, read_results
 from tinytale.evaluation.suite_tables import quality_rows, sense_rows
 from tinytale.files import read_json
 from tinytale.model.folder import is_gpt2
@@ -192,7 +192,7 @@ def _scores(run: RunFolder) -> str:
 
 def _score(what: str, view: str, figures: dict[str, Any]) -> tuple[str, ...]:
     bits = f"{figures['bits_per_byte']:.4f} ({ends_text(figures['interval_95'], '.4f')})"
-    return (what, view, f"{figures['loss']:.4f}", f"{figures['perplexity']:.3f}", bits)
+    return (what, view, f"{figures['loss']:.4f}", perplexity_text(figures), bits)
 
 
 def _told(part: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from tinytale.config import ModelConfig
+from tinytale.config import ModelConfig, TrainConfig, override
 from tinytale.errors import TaleError
 from tinytale.files import PARTIAL, read_json, sync_folder, write_json
 from tinytale.model.gpt2 import GPT2
@@ -49,8 +49,12 @@ class Progress:
     """Times that the weights went back to the best ones; each halves the learning rate."""
 
 
-def save_checkpoint(run: RunFolder, model: GPT2, optimiser: Optimiser, progress: Progress) -> Path:
+def save_checkpoint(
+    run: RunFolder, model: GPT2, optimiser: Optimiser, progress: Progress, settings: TrainConfig | None = None
+) -> Path:
     """Write the checkpoint of `progress.step` beside its place, sync it, rename it. It counts once `latest` names it.
+
+    With the settings of the run, so that a `config.toml` that is edited by hand is noticed.
 
     Raises:
         TaleError: the disk refuses; earlier checkpoints are untouched.
@@ -65,7 +69,7 @@ def save_checkpoint(run: RunFolder, model: GPT2, optimiser: Optimiser, progress:
             shutil.rmtree(leftover)
         partial.mkdir(parents=True)
         hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-        state = {"progress": asdict(progress), "files": hashes}
+        state = {"progress": asdict(progress), "files": hashes} | ({"settings": asdict(settings)} if settings else {})
         contents[STATE] = json.dumps(state | {"seal": _seal(state)}, indent=2).encode()
         for name, content in contents.items():
             with (partial / name).open("wb") as file:
@@ -159,6 +163,21 @@ def load_checkpoint(run: RunFolder, step: int, model: GPT2, optimiser: Optimiser
     return Progress(**state["progress"])
 
 
+def checkpoint_progress(run: RunFolder, step: int) -> Progress:
+    """How far a checkpoint has come; see `load_checkpoint`."""
+    return Progress(**_read_state(run, step)["progress"])
+
+
+def settings_of(run: RunFolder, step: int) -> TrainConfig | None:
+    """The settings that a checkpoint was trained with; None of one that is older than this record.
+
+    Raises:
+        TaleError: the state has been altered, or cannot be read.
+    """
+    settings = _read_state(run, step).get("settings")
+    return None if settings is None else override(TrainConfig(), settings, str(run.checkpoint(step) / STATE))
+
+
 def refuse_other_architecture(run: RunFolder, step: int, config: ModelConfig) -> None:
     """Compare the shapes of a checkpoint with those of a model, before either takes memory.
 
@@ -194,7 +213,7 @@ def _is_state(state: Any) -> bool:
     """Whether everything in it is of its kind; a checkpoint may be older than some of the counters."""
     if not isinstance(state, dict) or not all(isinstance(part, dict) for part in state.values()):
         return False
-    if state.keys() != {"progress", "files"} or state["files"].keys() != {MODEL, OPTIMISER}:
+    if state.keys() - {"settings"} != {"progress", "files"} or state["files"].keys() != {MODEL, OPTIMISER}:
         return False
     if not all(isinstance(sha256, str) for sha256 in state["files"].values()):
         return False
@@ -232,5 +251,5 @@ def _way_out(run: RunFolder, step: int) -> str:
 
 
 def _seal(state: dict[str, Any]) -> str:
-    """SHA-256 of the state."""
+    """SHA-256 of the state as it is written."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

@@ -8,6 +8,7 @@ Letters of shapes: B rows, T positions.
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,8 +19,10 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tinytale.console import console
 from tinytale.data.noise import RowSource
 from tinytale.errors import TaleError, UsageError
+from tinytale.resources import place_among_processes
 from tinytale.training.loss import Loss, StepLoss
 
 
@@ -91,27 +94,40 @@ class Ranks:
 
 ALONE = Ranks()
 
+SILENT_SECONDS = 10.0
+"""A process that waits longer for the others than this says so."""
+
 
 @contextlib.contextmanager
 def joined() -> Iterator[Ranks]:
     """Join the other processes of the run, if torchrun has started several; they stay joined until they end.
 
     Raises:
+        UsageError: see `place_among_processes`.
         TaleError: contact to the others is lost: one of them has ended. Every rank leaves then.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank, size, local = place_among_processes()
     if size == 1:
         yield ALONE
         return
-    ranks = Ranks(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
+    ranks = Ranks(rank, size, local)
+    waiting = threading.Timer(SILENT_SECONDS, _say_who_is_awaited, (rank, size))
+    waiting.daemon = True
+    waiting.start()
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        waiting.cancel()
         yield ranks
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
             reason = " ".join(str(error).split())[:200]
             raise TaleError(f"process {ranks.rank} of {size} has lost contact to the others ({reason})") from error
         raise
+
+
+def _say_who_is_awaited(rank: int, size: int) -> None:
+    there = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    console.print(f"process {rank} of {size} waits for the others, which meet at {there}")
 
 
 @dataclass(frozen=True)

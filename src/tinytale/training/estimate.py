@@ -7,7 +7,10 @@ from itertools import pairwise
 import torch
 
 from tinytale.config import ModelConfig, TrainConfig
+from tinytale.errors import UsageError
+from tinytale.hardware import total_memory
 from tinytale.model.gpt2 import GPT2
+from tinytale.resources import GIBIBYTE
 
 COMPILING_PAYS = {"cpu": 3e13, "cuda": 1e16}
 """FLOP of a whole run from which torch.compile saves more time than it takes, by kind of device."""
@@ -20,6 +23,31 @@ def compiling_pays(config: TrainConfig, max_steps: int, device: str, teacher: Mo
     """
     flop = estimate(config, config.model.vocab_size, teacher).flop_per_token * config.tokens_per_step * max_steps
     return flop >= COMPILING_PAYS.get(device, float("inf"))
+
+
+FAR_TOO_MUCH = 1.5
+"""A run that is estimated to need so many times the memory that there is does not fit, however rough the estimate."""
+
+
+def refuse_beyond_memory(
+    config: TrainConfig, device: torch.device, processes: int = 1, teacher: ModelConfig | None = None
+) -> None:
+    """See that a run has a chance to fit into memory, before it takes any.
+
+    Raises:
+        UsageError: it has none.
+    """
+    rows = -(-config.data.batch_size // processes)
+    micro = config.data.micro_batch_size or rows
+    share = replace(config, data=replace(config.data, batch_size=rows, micro_batch_size=min(micro, rows)))
+    tokens = 4 * 8 * rows * config.sequence_length  # inputs and targets as they are read, and put together
+    need, there = estimate(share, config.model.vocab_size, teacher).memory_bytes + tokens, total_memory(device)
+    if need > FAR_TOO_MUCH * there:
+        raise UsageError(
+            f"this run would need about {need / GIBIBYTE:,.0f} GiB of memory, and {device.type} has"
+            f" {there / GIBIBYTE:,.1f} GiB: batches of {rows:,} sequences, {share.data.micro_batch_size:,} at once;"
+            " lower --data.batch-size or --data.micro-batch-size, or take a smaller model"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,31 @@
-"""Ctrl-C and SIGTERM ask the training to stop after the step at hand; a second one stops it at once."""
+"""Signals ask the training to save and stop as soon as it can; a second Ctrl-C or SIGTERM stops it at once."""
 
 import os
 import signal
 import threading
 from types import FrameType
 
+URGENT = (signal.SIGINT, signal.SIGTERM)
+"""A second one of these ends the process."""
+
+WARNINGS = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGXCPU") if hasattr(signal, name)]
+"""A terminal that closes, a cluster that will end the job, processor time that runs out. They may come several times;
+one that is ignored when the process starts, as by nohup, stays ignored. Windows has none of them."""
+
 
 class Interrupt:
-    """While entered, the first signal sets `signal_number`, the second ends the process."""
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    """While entered, the first signal sets `signal_number`."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
-        self._before: dict[signal.Signals, object] = {}
+        self._urgent = 0
+        self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupt":
         """Take over the signals. (Only a process's main thread may.)"""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
+            heard = [number for number in WARNINGS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._receive) for number in (*URGENT, *heard)}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -27,9 +34,11 @@ class Interrupt:
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_number is not None:
+        if number in URGENT:
+            self._urgent += 1
+        if self._urgent > 1:
             os._exit(exit_code(number))
-        self.signal_number = number
+        self.signal_number = self.signal_number or number
 
 
 def exit_code(signal_number: int) -> int:

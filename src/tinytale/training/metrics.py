@@ -2,23 +2,32 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tinytale.errors import TaleError
-from tinytale.files import write_text
+from tinytale.files import write_bytes, write_text
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a metrics file, oldest first, up to one that was never written so: a crash has cut it short."""
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            if (entry := _entry(line)) is None:
-                return
-            yield entry
+    """The lines of a metrics file, oldest first; one that is damaged, or that a crash has cut short, is left out."""
+    return (entry for entry in _entries(path) if entry is not None)
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any] | None]:
+    """Every line; None for one that was never written so."""
+    if path.is_file():
+        with path.open("rb") as file:
+            yield from map(_entry, file)
+
+
+def missing_steps(path: Path, until: int) -> str:
+    """The steps up to one that no line of a metrics file tells of, in words; empty if there are none."""
+    there = {entry["step"] for entry in read_metrics(path) if "loss" in entry}
+    missing = [step for step in range(1, until + 1) if step not in there]
+    return f"{len(missing):,} of its {until:,} steps, from step {missing[0]:,} on" if missing else ""
 
 
 def last_with(entries: Sequence[dict[str, Any]], field: str, until: int | None = None) -> int | None:
@@ -56,16 +65,20 @@ def read_new_metrics(path: Path, start: int) -> tuple[list[dict[str, Any]], int]
             return [], 0
         entries, end = [], max(0, start)
         for line in file:
-            if not line.endswith(b"\n") or (entry := _entry(line)) is None:
+            if not line.endswith(b"\n"):
                 break
-            entries.append(entry)
+            if (entry := _entry(line)) is not None:
+                entries.append(entry)
             end += len(line)
     return entries, end
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
     try:
-        entry = json.loads(line.decode("utf-8", errors="replace"))
+        text = line.decode("utf-8", errors="replace")
+        entry = json.loads(text)
+        if "\\ud" in text.lower():  # perhaps half a pair: nothing that could be shown, or sent on
+            entry = json.loads(json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) and type(entry.get("step")) is int else None
@@ -74,14 +87,22 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 class MetricsWriter:
     """Appends to a metrics file; on resume it first drops what lies beyond the checkpoint.
 
-    That is every line after `step`, and every evaluation after `evaluated_step`.
+    That is every line after `step`, and every evaluation after `evaluated_step`. Of a file with damaged lines in its
+    midst it keeps the others, and a copy of the whole as it was.
     """
 
     def __init__(self, path: Path, step: int, evaluated_step: int):
+        entries = list(_entries(path))
+        self.damaged = [number for number, entry in enumerate(entries[:-1], start=1) if entry is None]
+        """Numbers of lines that could not be read; not the last one, which a crash may cut short."""
+        self.set_aside = path.with_name(f"damaged-{path.name}")
+        """Where the file lies as it was, if lines were damaged."""
+        if self.damaged:
+            write_bytes(self.set_aside, path.read_bytes())
         kept = [
             json.dumps(entry) + "\n"
-            for entry in read_metrics(path)
-            if entry["step"] <= (evaluated_step if "dev_loss" in entry else step)
+            for entry in entries
+            if entry and entry["step"] <= (evaluated_step if "dev_loss" in entry else step)
         ]
         write_text(path, "".join(kept))
         try:
@@ -97,6 +118,17 @@ class MetricsWriter:
         """
         try:
             self._file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise TaleError(f"cannot write {self._file.name}: {error.strerror}") from error
+
+    def sync(self) -> None:
+        """See that all lines survive a power cut.
+
+        Raises:
+            TaleError: the disk refuses.
+        """
+        try:
+            os.fsync(self._file.fileno())
         except OSError as error:
             raise TaleError(f"cannot write {self._file.name}: {error.strerror}") from error
 

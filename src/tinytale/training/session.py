@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tinytale.advice import command
 from tinytale.config import TrainConfig, differences
 from tinytale.data.shards import Manifest
 from tinytale.data.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer
 from tinytale.errors import UsageError
 from tinytale.files import write_text
 from tinytale.runs import RunFolder, find_folder
-from tinytale.training.checkpoint import refuse_other_architecture
+from tinytale.training.checkpoint import refuse_other_architecture, settings_of
 from tinytale.training.display import Display
 from tinytale.training.distributed import ALONE, Ranks
 from tinytale.training.history import copy_record
@@ -76,7 +77,10 @@ def settle(
         model=replace(settings.model, vocab_size=dataset.tokenizer.vocab_size),
         data=replace(settings.data, folder=name, digest=dataset.manifest.digest),
     )
-    begun = saved if folder.pointer("latest") else None
+    latest = folder.pointer("latest")
+    begun = saved if latest else None
+    if saved and latest:
+        _refuse_edited(folder, saved, settings_of(folder, latest))
     settings = settle_start(settings, begun, dataset.tokenizer, asked_of_model)
     settings = settle_teacher(settings, folder, begun, dataset.tokenizer)
     changed = [] if saved is None else differences(saved, settings)
@@ -87,6 +91,22 @@ def settle(
             " Resume with the same dataset and settings, or name another folder with --out"
         )
     return settings
+
+
+def _refuse_edited(folder: RunFolder, saved: TrainConfig, trained_with: TrainConfig | None) -> None:
+    """See that `config.toml` says what the checkpoint was trained with.
+
+    Raises:
+        UsageError: somebody has edited it, more than a run may change on its way.
+    """
+    edited = [] if trained_with is None else differences(trained_with, saved)
+    free = MAY_CHANGE_ON_RESUME | {"run.compile"}  # which is rewritten where torch.compile turns out not to work
+    if edited := [line for line in edited if line.split(":")[0] not in free]:
+        raise UsageError(
+            f"{folder.config} has been edited since the latest checkpoint was trained; going on would be another run."
+            f" Changed: {'; '.join(edited)}. Put that back, or begin a run of your own:"
+            f" {command('train', 'DATASET', '--config', folder.config, '--out', 'ANOTHER_FOLDER')}"
+        )
 
 
 class Session:
@@ -113,8 +133,7 @@ class Session:
         """
         step = resume(self.folder, self.state)
         if self.ranks.main:
-            decided = replace(self.settings.run, compile=self.state.compiled)
-            write_text(self.folder.config, replace(self.settings, run=decided).to_toml())
+            write_text(self.folder.config, self.state.settings.to_toml())
             if not step and self.settings.run.start_from:
                 copy_record(RunFolder(find_folder(self.settings.run.start_from)), self.folder.before)
         return step

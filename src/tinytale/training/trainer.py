@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from tinytale.errors import TaleError
-from tinytale.model.folder import save_model
+from tinytale.files import write_text
+from tinytale.model.folder import save_model, save_weights
 from tinytale.runs import RunFolder
 from tinytale.training.checkpoint import (
     amend_checkpoint,
+    checkpoint_progress,
     discard_beyond,
     load_checkpoint,
     prune_checkpoints,
@@ -21,7 +23,7 @@ from tinytale.training.checkpoint import (
 from tinytale.training.display import Display
 from tinytale.training.interrupt import Interrupt
 from tinytale.training.loop import BatchSource, StepRecord, TrainState, dev_loss, training_steps
-from tinytale.training.metrics import MetricsWriter
+from tinytale.training.metrics import MetricsWriter, missing_steps
 from tinytale.training.rollback import MOST_SKIPS_IN_A_ROW, roll_back
 from tinytale.training.samples import Tell, samples_writer, stories_of, telling_is_due
 
@@ -60,6 +62,7 @@ class Trainer:
         self.dev_bytes = int(bytes_per_token[np.asarray(dev_tokens[1:], dtype=np.int64)].sum())
         self.tokenizer_json, self.end_of_text = tokenizer_json, end_of_text
         self.tell = tell
+        self.compiled_at_first = state.compiled
 
     def train(self, interrupt: Interrupt, clock: Callable[[], float] = time.monotonic) -> int:
         """Go on from `state` to its last step, or until `interrupt`; either way the last step has a checkpoint.
@@ -72,16 +75,20 @@ class Trainer:
 
         def save() -> None:
             progress.seconds = seconds_before + clock() - started
+            for log in (metrics, samples):
+                if log:
+                    log.sync()  # no checkpoint without its curve
             self._save()
 
         with self._metrics() as metrics, self._samples() as samples:
+            self._say_what_is_missing(metrics)
             if self._evaluation_is_due():  # a signal had cut it short
                 self._evaluate(metrics, samples, interrupt)
                 save()
                 if stopped := self._stopped(interrupt):
                     return stopped
             late: tuple[StepRecord, float] | None = None
-            for record in training_steps(state, self.batches):
+            for record in training_steps(state, self.batches, stop=lambda: self._stopped(interrupt) > 0):
                 progress.seconds = seconds_before + clock() - started
                 self._log(metrics, late)
                 late = record, progress.seconds
@@ -101,7 +108,24 @@ class Trainer:
                     last_saved = clock()
                 if stopped:
                     return stopped
+            if progress.step < state.max_steps:  # a signal has ended a step between two micro-batches
+                self._log(metrics, late)
+                if progress.step:
+                    save()
+                return self._stopped(interrupt)
         return 0
+
+    def _say_what_is_missing(self, metrics: MetricsWriter | None) -> None:
+        if metrics is None:
+            return
+        if metrics.damaged:
+            lines = ", ".join(map(str, metrics.damaged[:5])) + ", ..." * (len(metrics.damaged) > 5)
+            self.display.note(
+                f"{self.run.metrics} is damaged in line {lines}, which is left out; as it was it lies in"
+                f" {metrics.set_aside}"
+            )
+        if missing := missing_steps(self.run.metrics, self.state.progress.step):
+            self.display.note(f"{self.run.metrics} lacks {missing}: the curve has a gap there; the weights have none")
 
     def _metrics(self) -> AbstractContextManager[MetricsWriter | None]:
         progress = self.state.progress
@@ -205,9 +229,12 @@ class Trainer:
         if not self.state.ranks.main:
             return
         progress = self.state.progress
+        if self.state.compiled != self.compiled_at_first:  # torch.compile has turned out not to work
+            write_text(self.run.config, self.state.settings.to_toml())
+            self.compiled_at_first = self.state.compiled
         saved_before = self.run.pointer("latest") == progress.step
         if not saved_before:
-            save_checkpoint(self.run, self.state.model, self.state.optimiser, progress)
+            save_checkpoint(self.run, self.state.model, self.state.optimiser, progress, self.state.settings)
         if progress.best_step == progress.step:
             self.run.point("best", progress.step)
             with self.state.optimiser.averaged():
@@ -238,8 +265,27 @@ def resume(run: RunFolder, state: TrainState) -> int:
     step = ranks.greatest((run.pointer("latest") or 0) if ranks.main else 0)
     if step > state.max_steps:
         raise TaleError(f"{run.path} has already been trained for {step} steps, more than {state.max_steps} as asked")
+    if ranks.main and step:
+        _publish_best_again(run, state, checkpoint_progress(run, step).best_step)
     if step:
         state.progress = load_checkpoint(run, step, state.model, state.optimiser)
     if ranks.main:
         discard_beyond(run, state.progress)
     return step
+
+
+def _publish_best_again(run: RunFolder, state: TrainState, best: int) -> None:
+    """Where `best` names another step than the latest checkpoint knows, `model/` may hold what a killed save published.
+
+    The weights of the best step take its place again. `discard_beyond` moves `best` afterwards, so that a kill in
+    between leaves it to the next start. The state is filled anew after that.
+    """
+    try:
+        named = run.pointer("best")
+    except TaleError:  # damaged, or of a checkpoint that is gone
+        named = None
+    if best in (0, named) or not (run.model.is_dir() and run.checkpoint(best).is_dir()):
+        return
+    load_checkpoint(run, best, state.model, state.optimiser)
+    with state.optimiser.averaged():
+        save_weights(run.model, state.model)
