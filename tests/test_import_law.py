@@ -72,7 +72,7 @@ def test_model_and_data_do_not_know_each_other():
         if room_of(path) == "model":
             assert rooms <= {"config", "errors", "files", "native", "model"}, path
         if room_of(path) == "data":
-            assert rooms <= {"data", "errors", "files", "console", "resources"}, path
+            assert rooms <= {"data", "errors", "files", "console", "lock", "resources"}, path
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,12 @@ FAR_BEYOND = 2**20
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, doing: str = "being trained") -> Iterator[None]:
     """Hold the folder, which is made if need be; afterwards the lock is gone, and the folder too if it is empty.
+
+    Args:
+        folder: which.
+        doing: what is done there, for whoever comes second.
 
     Raises:
         TaleError: another process holds it (it is named), or the disk refuses.
@@ -32,7 +36,7 @@ def held(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise TaleError(f"cannot write {path}: {error.strerror}") from error
     if descriptor is None:
-        raise TaleError(f"{folder} is being trained by {_holder(path)}; wait for its end, or stop it")
+        raise TaleError(f"{folder} is {doing} by {_holder(path)}; wait for its end, or stop it")
     try:
         holder = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         with contextlib.suppress(OSError):  # a full disk: what is locked is locked, and whoever meets it learns less
