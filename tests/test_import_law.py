@@ -72,7 +72,7 @@ def test_model_and_data_do_not_know_each_other():
         if room_of(path) == "model":
             assert rooms <= {"config", "errors", "advice", "files", "native", "model"}, path
         if room_of(path) == "data":
-            assert rooms <= {"data", "errors", "advice", "files", "console", "resources"}, path
+            assert rooms <= {"data", "errors", "advice", "files", "console", "lock", "resources"}, path
 
 
 @pytest.mark.parametrize(

@@ -180,3 +180,22 @@ def test_the_full_suite_tells_as_many_stories_as_asked(tale, run: Path, tmp_path
 def test_a_number_of_samples_goes_with_the_full_suite_only(options: list[str], tale, run: Path):
     ended = tale("evaluate", run, *options)
     assert ended.code == 2 and "expected at least 1, and --suite full" in ended.err
+
+
+def test_a_file_is_read_with_the_options_that_its_messages_advise(tale, run: Path, tmp_path: Path):
+    rows, text = tmp_path / "rows.jsonl", tmp_path / "latin.txt"
+    rows.write_text("".join(json.dumps({"story": f"The fox {number}."}) + "\n" for number in range(3)))
+    text.write_bytes("Der Bär.\n\nDas Tor.".encode("latin-1"))
+    for path, advised, options in (
+        (rows, "--field", ("--field", "story")),
+        (text, "--encoding", ("--encoding", "cp1252", "--split-at", "blank-line")),
+        (text, "--errors replace", ("--errors", "replace")),
+    ):
+        refused = tale("evaluate", run, "--data", path)
+        assert refused.code == 1 and advised in refused.err
+        ended = tale("evaluate", run, "--data", path, *options, "--json")
+        assert ended.code == 0 and json.loads(ended.out)["stories"] == {rows: 3}.get(
+            path, 1 + ("--split-at" in options)
+        )
+    assert "in place of bytes: 1" in ended.err
+    assert tale("evaluate", run, "--field", "story").code == 2

@@ -1,11 +1,14 @@
 """`tinytale evaluate`: how well a model predicts stories that it has not seen, and how good those are that it tells."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from tinytale.commands.judging import examine, find_examiner, stories_to_judge
 from tinytale.commands.options import Device, load_weights, need, print_json
 from tinytale.console import console
+from tinytale.data.raw_files import AS_USUAL, ReadingOptions
 from tinytale.errors import UsageError
 from tinytale.files import write_json
 from tinytale.runs import RunFolder, find_folder, is_shipped, model_folder
@@ -15,6 +18,7 @@ def evaluate(
     folder: str,
     *,
     data: str | None = None,
+    reading: Annotated[ReadingOptions, Parameter(name="*")] = AS_USUAL,
     split: Literal["test", "dev"] = "test",
     suite: Literal["quick", "full"] = "quick",
     samples: int | None = None,
@@ -61,6 +65,10 @@ def evaluate(
     run = RunFolder(find_folder(folder))
     weights = model_folder(run.path)
     is_run = weights != run.path
+    if reading != AS_USUAL and (data is None or Path(data).is_dir()):
+        raise UsageError(
+            "--field, --errors, --encoding and --split-at are for a file of stories: name it with --data FILE"
+        )
     data = _data_of(run, is_run, folder) if data is None else data
     if samples is not None and (not (suite == "full" or judge) or samples < 1):
         raise UsageError(f"samples is {samples}; expected at least 1, and --suite full or --judge, which need stories")
@@ -84,7 +92,7 @@ def evaluate(
     from tinytale.model.weight_files import weights_digest
 
     model, tokenizer = load_weights(weights, device)
-    stream = stream_of(data, split, tokenizer, weights)
+    stream = stream_of(data, split, tokenizer, weights, reading)
     mark = weights_digest(weights)
     scored, story_scores = score(model, stream, tokenizer.end_of_text, tokenizer.byte_lengths())
     result = {**scored, "weights": mark}

@@ -2,12 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from tinytale.advice import command
 from tinytale.console import console, progress_bar
+from tinytale.data.raw_files import AS_USUAL, ReadingOptions
 from tinytale.runs import tokenizer_source
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ def prepare(
     vocab_size: int | None = None,
     tokenizer: str | None = None,
     stories: int | None = None,
-    errors: Literal["strict", "replace"] = "strict",
-    field: str = "text",
+    reading: Annotated[ReadingOptions, Parameter(name="*")] = AS_USUAL,
     rename: float = 0.0,
     processes: int | None = None,
     json: bool = False,
@@ -37,8 +37,9 @@ def prepare(
     Parameters
     ----------
     source
-        A .txt file (stories between lines <|endoftext|>, or one story), a .jsonl or .parquet file, a folder or
-        a quoted pattern of such files, hub:OWNER/NAME[@REVISION][#SELECTION], builtin, or - for standard input.
+        A .txt or .md file (stories between lines <|endoftext|>, or one story), a .jsonl, .json, .csv, .tsv or .parquet
+        file, a folder or a quoted pattern of such files, hub:OWNER/NAME[@REVISION][#SELECTION], builtin, or - for
+        standard input.
     out
         The dataset folder to write.
     test
@@ -50,10 +51,6 @@ def prepare(
         or with vocab.json and merges.txt.
     stories
         Take only the first so many stories of the train files (of builtin: make so many).
-    errors
-        What to do with bytes that are not UTF-8: refuse the file, or replace them.
-    field
-        Where a .jsonl line or a .parquet file has the story.
     rename
         In this share of the train stories (0.3, say), replace names throughout by rare or invented ones, so that the
         model learns to repeat names that it does not know. For languages that keep capital letters for names.
@@ -74,8 +71,7 @@ def prepare(
                 vocab_size=vocab_size,
                 tokenizer=tokenizer and tokenizer_source(tokenizer),
                 stories=stories,
-                errors=errors,
-                field=field,
+                options=reading,
                 rename=rename,
                 processes=processes,
                 progress=lambda doing, done, total: bar.update(task, description=doing, completed=done, total=total),
@@ -102,8 +98,9 @@ def _show(manifest: "Manifest", out: Path) -> None:
     if manifest.duplicates_of_test:
         console.print(f"Left out of train and dev: {manifest.duplicates_of_test:,} stories that are in test too.")
     console.print(f"Dataset {manifest.digest[:12]}, vocabulary {manifest.vocab_size:,}, in {out}")
-    following = command("train", out, "--recipe", "pocket", "--out", f"runs/{out.name}")
-    console.print(f"Next: {following}", soft_wrap=True)
+    if manifest.splits["dev"].stories:
+        following = command("train", out, "--recipe", "pocket", "--out", f"runs/{out.name}")
+        console.print(f"Next: {following}", soft_wrap=True)
 
 
 def _as_json(manifest: "Manifest") -> str:

@@ -5,23 +5,26 @@ was killed on the way.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
 from tinytale.data.encoding import Task, encode_tasks, tasks_of
-from tinytale.data.formats import Errors
 from tinytale.data.ledger import LEDGER_FILE, Ledger
 from tinytale.data.names import Renamer, find_names
+from tinytale.data.raw_files import AS_USUAL, ReadingOptions, check
+from tinytale.data.remarks import CUT, Distinct, remarks
 from tinytale.data.shards import MANIFEST_FILE, Manifest, Shard, SplitShards, shard_name
-from tinytale.data.splits import SPLITS, Carved, Split, carve, check_fractions, sample
-from tinytale.data.stories import Source, open_source, stories_of
+from tinytale.data.splits import SPLITS, TEST_WORDS, Carved, Split, carve, check_fractions, sample
+from tinytale.data.stories import HUB, Source, open_source, stories_of
 from tinytale.data.tokenizer import SMALLEST, TOKENIZER_FILE, Tokenizer, load_tokenizer, read_tokenizer, train_tokenizer
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import PARTIAL, sha256_of, write_bytes
+from tinytale.lock import LOCK_FILE, held
 from tinytale.resources import available_cores
 
 VOCAB_SIZE = 8192
@@ -30,7 +33,7 @@ VOCAB_SIZE = 8192
 SAMPLE_BYTES = 32 * 2**20
 """The tokenizer learns from at most this much text."""
 
-SPOOL_FILE = "stdin.txt"
+SPOOL_FILE, TEST_SPOOL_FILE = "stdin.txt", "test-stdin.txt"
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with what is being done, the bytes of text done, and about how many there are, if that is known."""
@@ -50,8 +53,7 @@ def prepare(
     stories: int | None = None,
     dev_fraction: float = 0.02,
     test_fraction: float = 0.02,
-    errors: Errors = "strict",
-    field: str = "text",
+    options: ReadingOptions = AS_USUAL,
     processes: int | None = None,
     rename: float = 0.0,
     progress: Progress = silent,
@@ -62,12 +64,12 @@ def prepare(
     `stories` takes only the first so many of the train files. `test` names a source of test stories; without it, and
     without test files in the source, they are carved from the train stories, as the dev split always is. With
     `tokenizer`, `vocab_size` does not count; without either, there are 8,192 tokens, or as many as the text allows.
-    In the share `rename` of the train stories names become rare ones (`names.py`); the tokenizer, and the dev and test
-    stories, are made from the text as it is.
+    `options` say how files become stories. In the share `rename` of the train stories names become rare ones
+    (`names.py`); the tokenizer, and the dev and test stories, are made from the text as it is.
 
     Raises:
         UsageError: the request cannot be carried out, or `out` holds something else.
-        TaleError: a source is damaged or holds no stories, or the disk refuses.
+        TaleError: a source is damaged or holds no stories, another process prepares `out`, or the disk refuses.
     """
     check_fractions(dev_fraction, test_fraction)
     if stories is not None and stories < 1:
@@ -79,37 +81,53 @@ def prepare(
     if tokenizer is None and vocab_size is not None and vocab_size < SMALLEST:
         raise UsageError(f"the vocabulary must have at least {SMALLEST} tokens, not {vocab_size}")
     _check_folder(out)
-    opened = open_source(source, field=field, errors=errors, stories=stories, spool=out / SPOOL_FILE)
-    if test is not None:
-        if opened.test:
-            say(f"left out, since --test is given: {', '.join(part.name for part in opened.test)}")
-        opened = replace(opened, test=tuple(_parts(open_source(test, field=field, errors=errors))))
-    progress("reading", 0, None)
-    settings = {
-        "source": _name_only(opened.asked),
-        "test": test and _name_only(test),
-        "stories": stories,
-        "vocab_size": vocab_size if tokenizer is None else None,
-        "tokenizer": tokenizer and _name_only(tokenizer),
-        "dev_fraction": dev_fraction,
-        "test_fraction": test_fraction,
-        "errors": errors,
-        "field": field,
-        **({"rename": rename} if rename else {}),
-    }
-    given = load_tokenizer(tokenizer) if tokenizer is not None else None
-    request = {
-        "settings": settings,
-        "sources": opened.fingerprint(),
-        "tokenizer": given and hashlib.sha256(given.to_json().encode()).hexdigest(),
-    }
-    if (out / MANIFEST_FILE).is_file():
-        manifest = _finished(out, request)
-        say(f"{out} is prepared already; every file in it is as it was written")
-    else:
-        job = _Job(opened, out, request, given, progress, say)
-        manifest = job.run(processes or available_cores())
-    _sweep(out, manifest)
+    done = (out / MANIFEST_FILE).is_file()  # then nothing is written but what `_sweep` takes away
+    with nullcontext() if done else held(out, doing="being prepared"):
+        opened = open_source(source, options=options, stories=stories, spool=out / SPOOL_FILE)
+        for line in opened.notes:
+            say(line)
+        if test is not None:
+            if opened.test:
+                say(f"left out, since --test is given: {', '.join(part.name for part in opened.test)}")
+            other = open_source(test, options=options, spool=out / TEST_SPOOL_FILE)
+            for line in other.notes:
+                say(f"--test: {line}")
+            opened = replace(opened, test=(*other.train, *other.test))
+        elif opened.test and not source.startswith(HUB):
+            names = ", ".join(part.name for part in opened.test[:4]) + (" ..." if len(opened.test) > 4 else "")
+            words = ", ".join(sorted(TEST_WORDS))
+            say(f"Test stories, since their names say so ({words}): {names}; rename what is none")
+        progress("reading", 0, None)
+        check((*opened.train, *opened.test))
+        settings = {
+            "source": _name_only(opened.asked),
+            "test": test and _name_only(test),
+            "stories": stories,
+            "vocab_size": vocab_size if tokenizer is None else None,
+            "tokenizer": tokenizer and _name_only(tokenizer),
+            "dev_fraction": dev_fraction,
+            "test_fraction": test_fraction,
+            "errors": options.errors,
+            "field": options.field,
+            **({"rename": rename} if rename else {}),
+            **({"encoding": options.encoding} if options.encoding != "utf-8" else {}),
+            **({"split_at": options.split_at} if options.split_at is not None else {}),
+        }
+        given = load_tokenizer(tokenizer) if tokenizer is not None else None
+        request = {
+            "settings": settings,
+            "sources": opened.fingerprint(),
+            "tokenizer": given and hashlib.sha256(given.to_json().encode()).hexdigest(),
+        }
+        if (out / MANIFEST_FILE).is_file():
+            manifest = _finished(out, request)
+            say(f"{out} is prepared already; every file in it is as it was written")
+        else:
+            job = _Job(opened, out, request, given, progress, say)
+            manifest = job.run(processes or available_cores())
+        for line in remarks(opened, manifest):
+            say(line)
+        _sweep(out, manifest)
     return manifest
 
 
@@ -134,6 +152,8 @@ class _Job:
         self.progress = progress
         self.ledger = Ledger(out, request)
         self.removed = 0
+        self.noticed: Counter[str] = Counter()
+        self.distinct = Distinct()
         self.shards: dict[Split, list[Shard]] = {split: [] for split in SPLITS}
 
     def run(self, processes: int) -> Manifest:
@@ -156,6 +176,7 @@ class _Job:
                 split: SplitShards(tuple(sorted(shards, key=lambda shard: shard.file)))
                 for split, shards in self.shards.items()
             },
+            noticed={what: n for what, n in sorted((self.noticed | self.distinct.many()).items()) if n},
         )
         manifest.save(self.out)
         return manifest
@@ -195,14 +216,15 @@ class _Job:
         carved = self.watched("choosing", self.carved())
         chosen = sample(((story, digest) for split, story, digest in carved if split == "train"), SAMPLE_BYTES)
         if not chosen:
-            raise TaleError(f"{self.source.asked} holds no stories to train on")
+            raise TaleError(f"{self.source.asked} holds no stories to train on; {CUT}")
         return chosen
 
     def carved(self) -> Iterator[Carved]:
-        """Every story with where it goes."""
-        train = islice(stories_of(self.source.train), self.settings["stories"])
+        """Every story with where it goes; what is odd is counted anew."""
+        self.noticed = Counter()
+        train = islice(stories_of(self.source.train, self.noticed), self.settings["stories"])
         test_fraction = 0.0 if self.source.test else self.settings["test_fraction"]
-        return carve(train, stories_of(self.source.test), self.settings["dev_fraction"], test_fraction)
+        return carve(train, stories_of(self.source.test, self.noticed), self.settings["dev_fraction"], test_fraction)
 
     def watched(self, doing: str, carved: Iterable[Carved]) -> Iterator[Carved]:
         """The same, reporting progress now and then."""
@@ -229,6 +251,7 @@ class _Job:
     def counted(self, carved: Iterable[Carved]) -> Iterator[tuple[Split, str, bytes]]:
         """Leave out the duplicates of test stories, and count them; replace names in train, if that was asked for."""
         for split, story, digest in carved:
+            self.distinct.add(digest)
             if split == "removed":
                 self.removed += 1
             elif split == "train" and self.renamer:
@@ -250,12 +273,6 @@ class _Job:
         self.shards[task.split].append(shard)
 
 
-def _parts(source: Source) -> Iterator[Any]:
-    """All parts of a source that is a test split as a whole."""
-    yield from source.train
-    yield from source.test
-
-
 def _check_folder(out: Path) -> None:
     """Refuse to write into a folder of something else.
 
@@ -265,7 +282,9 @@ def _check_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; choose another --out")
     if out.is_dir() and not (out / MANIFEST_FILE).is_file() and not (out / LEDGER_FILE).is_file():
-        others = sorted(path.name for path in out.iterdir() if not path.name.endswith(PARTIAL))
+        others = sorted(
+            path.name for path in out.iterdir() if not path.name.endswith(PARTIAL) and path.name != LOCK_FILE
+        )
         if others:
             raise UsageError(f"{out} holds other things ({', '.join(others[:3])}); choose another --out")
 
@@ -279,7 +298,7 @@ def _finished(out: Path, request: dict[str, Any]) -> Manifest:
     """
     manifest = Manifest.load(out)
     asked = (
-        {"rename": None}
+        {"rename": None, "encoding": None, "split_at": None}
         | request["settings"]
         | {"sources": request["sources"], "tokenizer content": request["tokenizer"]}
     )

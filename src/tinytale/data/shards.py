@@ -6,7 +6,7 @@ opens the next. It is cut into shards before an end of text: every shard starts 
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +88,16 @@ class Manifest:
     sources: list[dict[str, Any]]
     """Name, bytes and SHA-256 of every file that was read."""
     splits: dict[Split, SplitShards]
+    noticed: dict[str, int] = field(default_factory=dict)
+    """What was odd in the sources, such as records without a text, and how often; ordinary ones have none of it."""
 
     def __post_init__(self) -> None:
         _check_sha256(self.tokenizer_sha256)
         numbers = (self.vocab_size, self.end_of_text, self.duplicates_of_test)
         if not all(type(number) is int and number >= 0 for number in numbers) or self.vocab_size > 2**32:
             raise ValueError(f"vocab_size, end_of_text, duplicates_of_test are {numbers}, not whole numbers from 0")
+        if not all(type(count) is int for count in self.noticed.values()):
+            raise ValueError(f"noticed is {self.noticed}; expected whole numbers")
         if self.end_of_text >= self.vocab_size:
             raise ValueError(f"end_of_text {self.end_of_text} is not in a vocabulary of {self.vocab_size}")
 
@@ -119,6 +123,7 @@ class Manifest:
             "settings": self.settings,
             "sources": self.sources,
             "splits": {split: self.splits[split].to_json() for split in SPLITS},
+            **({"noticed": self.noticed} if self.noticed else {}),
         }
         return content | {"sha256": _hash(content)}
 
@@ -151,6 +156,7 @@ class Manifest:
                 settings=dict(content["settings"]),
                 sources=[dict(source) for source in content["sources"]],
                 splits={split: _read_split(split, content["splits"][split]) for split in SPLITS},
+                noticed=dict(content.get("noticed", {})),
             )
             if manifest.to_json() != content:
                 raise ValueError("its parts do not agree with each other")

@@ -106,6 +106,8 @@ class _Pass:
     """A number for each story's opening."""
     words: Int64[np.ndarray, " N"]
     mojibake: int = 0
+    replaced: int = 0
+    """Stories with U+FFFD, which stands where a decoder met bytes that it did not understand."""
     open_ends: int = 0
     beyond_ascii: int = 0
     """Stories with such characters."""
@@ -125,6 +127,7 @@ class _Pass:
             "words": _spread(self.words),
             "exact_duplicates": _share(repeated, stories),
             "mojibake": _share(self.mojibake, stories),
+            "replaced": _share(self.replaced, stories),
             "open_ends": _share(self.open_ends, stories),
             "stories_beyond_ascii": _share(self.beyond_ascii, stories),
             "characters_beyond_ascii": _share(self.rare.total(), self.characters),
@@ -158,6 +161,7 @@ def _first_pass(stories: StoredStories, unit: Unit, numbers: WordNumbers, watch:
         found.heads[index] = sequences(head, len(head))[0] if words else 0
         found.words[index] = len(words)
         found.mojibake += is_mojibake(story)
+        found.replaced += "\ufffd" in story
         found.open_ends += ends_open(story)
         found.characters += len(story)
         if not story.isascii():

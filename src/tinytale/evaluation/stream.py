@@ -1,14 +1,20 @@
 """The token stream to score: a split of a dataset, or any file of stories in the model's own tokens."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from tinytale.console import console
+from tinytale.data.prepare import SPOOL_FILE
+from tinytale.data.raw_files import AS_USUAL, ReadingOptions
+from tinytale.data.remarks import about_reading
 from tinytale.data.shards import MANIFEST_FILE, Manifest
 from tinytale.data.splits import Split
-from tinytale.data.stories import open_source
+from tinytale.data.stories import open_source, stories_of
 from tinytale.data.tokenizer import TOKENIZER_FILE, Tokenizer
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import sha256_of
@@ -27,8 +33,10 @@ class Stream:
     """For a person: the folder or file."""
 
 
-def stream_of(data: str, split: Split, tokenizer: Tokenizer, model_folder: Path) -> Stream:
-    """Read the stories of a dataset folder's split, or of a file, as the model's tokens.
+def stream_of(
+    data: str, split: Split, tokenizer: Tokenizer, model_folder: Path, reading: ReadingOptions = AS_USUAL
+) -> Stream:
+    """Read the stories of a dataset folder's split, or of a file as `reading` says, as the model's tokens.
 
     Raises:
         TaleError: the dataset is damaged, was prepared with another tokenizer, or has no such stories.
@@ -36,7 +44,7 @@ def stream_of(data: str, split: Split, tokenizer: Tokenizer, model_folder: Path)
     """
     folder = Path(data)
     if not folder.is_dir():
-        return _stream_of_file(data, tokenizer)
+        return _stream_of_file(data, tokenizer, reading)
     if not (folder / MANIFEST_FILE).is_file():
         raise UsageError(
             f"{folder} is not a dataset folder (it has no {MANIFEST_FILE}); name a dataset, or a file of stories"
@@ -53,13 +61,18 @@ def stream_of(data: str, split: Split, tokenizer: Tokenizer, model_folder: Path)
     return Stream(stream[: len(stream)], split, manifest.digest, str(folder))
 
 
-def _stream_of_file(data: str, tokenizer: Tokenizer) -> Stream:
-    source = open_source(data)
-    pieces = [tokenizer.end_of_text]
-    for story in source.stories():
-        pieces += tokenizer.encode(story)
-        pieces.append(tokenizer.end_of_text)
-    if len(pieces) == 1:
-        raise TaleError(f"{data} holds no stories")
-    marks = "".join(str(mark["sha256"]) for mark in source.fingerprint())
+def _stream_of_file(data: str, tokenizer: Tokenizer, reading: ReadingOptions) -> Stream:
+    with TemporaryDirectory(prefix="tinytale-") as spool:
+        source = open_source(data, options=reading, spool=Path(spool) / SPOOL_FILE)
+        pieces = [tokenizer.end_of_text]
+        noticed: Counter[str] = Counter()
+        for story in stories_of((*source.train, *source.test), noticed):
+            pieces += tokenizer.encode(story)
+            pieces.append(tokenizer.end_of_text)
+        if len(pieces) == 1:
+            raise TaleError(f"{data} holds no stories")
+        marks = "".join(str(mark["sha256"]) for mark in source.fingerprint())
+        marks += "" if reading == AS_USUAL else repr(reading)  # another text of the same bytes
+        for line in (*source.notes, *about_reading(source, noticed)):
+            console.print(line)
     return Stream(np.array(pieces, dtype=np.int64), "all", hashlib.sha256(marks.encode()).hexdigest(), data)

@@ -55,6 +55,7 @@ def survey_rows(survey: dict[str, Any]) -> list[list[str]]:
             ),
         ),
         shares("stories with mojibake (â€™ for ’)", "mojibake"),
+        shares("stories with replaced characters (U+FFFD)", "replaced"),
         shares("stories without closing punctuation", "open_ends"),
         shares("stories with characters beyond ASCII", "stories_beyond_ascii"),
         shares("characters beyond ASCII", "characters_beyond_ascii"),

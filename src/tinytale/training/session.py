@@ -9,7 +9,7 @@ from tinytale.advice import command
 from tinytale.config import TrainConfig, differences
 from tinytale.data.shards import Manifest
 from tinytale.data.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer
-from tinytale.errors import UsageError
+from tinytale.errors import TaleError, UsageError
 from tinytale.files import write_text
 from tinytale.runs import RunFolder, find_folder
 from tinytale.training.checkpoint import refuse_other_architecture, settings_of
@@ -42,13 +42,19 @@ class Dataset:
 
     Raises:
         UsageError: there is none in that folder.
-        TaleError: a file is missing or damaged.
+        TaleError: a file is missing or damaged, or the manifest and the tokenizer do not belong together.
     """
 
     def __init__(self, folder: Path):
         self.folder, self.manifest = folder, Manifest.load(folder)
         self.manifest.verify(folder)
         self.tokenizer: Tokenizer = load_tokenizer(folder)
+        shards = (self.manifest.vocab_size, self.manifest.end_of_text)
+        if shards != (self.tokenizer.vocab_size, self.tokenizer.end_of_text):
+            raise TaleError(
+                f"{folder}: the shards are of {shards[0]:,} tokens with {shards[1]} as end of text, its tokenizer.json"
+                f" of {self.tokenizer.vocab_size:,} with {self.tokenizer.end_of_text}; prepare the dataset again"
+            )
 
 
 def settle(
