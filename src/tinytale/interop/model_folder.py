@@ -74,12 +74,32 @@ def write_model_folder(
     return difference
 
 
+def is_own_file(path: Path) -> bool:
+    """Whether a file is there, in its folder itself or, by a link as the Hub's cache has them, in its blobs.
+
+    Raises:
+        TaleError: it is a link to somewhere else, whose content nobody meant to pass on.
+    """
+    if not path.is_file():
+        return False
+    folder, target = path.parent.resolve(), path.resolve()
+    if target.parent not in (folder, folder.parent.parent / "blobs"):
+        raise TaleError(
+            f"{path} is a link that leads out of its folder, to {target}; put the file itself there to pass it on"
+        )
+    return True
+
+
 def card_and_settings(source: RunFolder) -> dict[str, str]:
-    """The card of a shipped run or of a GPT-2 folder, and the settings that it speaks of, by file name; or nothing."""
-    card = next((path for path in (source.model / CARD, source.path / CARD) if path.is_file()), None)
+    """The card of a shipped run or of a GPT-2 folder, and the settings that it speaks of, by file name; or nothing.
+
+    Raises:
+        TaleError: one of them is a link that leads out of its folder.
+    """
+    card = next((path for path in (source.model / CARD, source.path / CARD) if is_own_file(path)), None)
     if not card:
         return {}
-    found = (card, source.config) if source.config.is_file() else (card,)
+    found = (card, source.config) if is_own_file(source.config) else (card,)
     return {path.name: path.read_text(encoding="utf-8", errors="replace") for path in found}
 
 
