@@ -96,22 +96,24 @@ def test_a_gguf_file_is_written_from_the_command_line(dtype: str, tale, run: Pat
     assert ("Q8_0" in {tensor.tensor_type.name for tensor in reader.tensors}) == (dtype == "q8_0")
 
 
-@pytest.mark.parametrize("cache", [False, True])
-def test_a_graph_is_asked_for_with_or_without_a_cache(cache: bool, tale, folder: Path, tmp_path: Path, monkeypatch):
-    """What is in it: tests/interop/test_onnx_file.py."""
-    asked = []
-    write = "tinytale.interop.onnx_file.write_onnx"
-    monkeypatch.setattr(write, lambda path, model, cache: asked.append(cache) or path.write_bytes(b"graph"))
-    ended = tale("export", folder, "--to=onnx", "--out", tmp_path / "tiny.onnx", *(["--cache"] if cache else []))
-    assert ended.code == 0 and "tiny.onnx, 5 bytes" in ended.err and asked == [cache]
+def test_an_onnx_folder_says_how_close_its_graphs_are(tale, folder: Path, tmp_path: Path, monkeypatch):
+    """What is in it: tests/interop/test_onnx_folder.py."""
+    written = []
+    monkeypatch.setattr(
+        "tinytale.interop.onnx_folder.write_onnx_folder",
+        lambda out, model, tokenizer: written.append((out, tokenizer.vocab_size)) or (0.00001, 0.25),
+    )
+    ended = tale("export", folder, "--to=onnx", "--out", tmp_path / "tales")
+    assert ended.code == 0 and written == [(tmp_path / "tales", 300)]
+    assert "by 1e-05 at most in onnx/model.onnx, and by 0.25 in onnx/model_quantized.onnx" in ended.err
 
 
 WRONG = {
     ("--to=gguf", "--out=x.bin"): "expected a file whose name ends in .gguf",
-    ("--to=onnx", "--out=x.gguf"): "expected a file whose name ends in .onnx",
+    ("--to=onnx", "--out=x.onnx"): "name a folder, in which the graph will be onnx/model.onnx",
+    ("--to=onnx", "--out=model"): "exists and is not an empty folder",
     ("--to=huggingface", "--out=x", "--dtype=q8_0"): "--to huggingface can hold: float32, bfloat16",
-    ("--to=onnx", "--out=x.onnx", "--dtype=bfloat16"): "--to onnx can hold: float32",
-    ("--to=gguf", "--out=x.gguf", "--cache"): "--cache is for --to onnx",
+    ("--to=onnx", "--out=x", "--dtype=bfloat16"): "--to onnx can hold: float32",
     ("--to=gguf", "--out=x.gguf", "--license=mit"): "are for a new card, which only a run without one gets",
     ("--to=huggingface", "--out=x", "--language=en"): "are for a new card, which only a run without one gets",
     ("--out=x",): "is not a run; expected a folder with config.toml and model/, or another --to",

@@ -174,3 +174,28 @@ def test_no_network_is_one_line(tale, server, folder: Path, monkeypatch):
 def test_a_name_that_is_none_is_refused(repository: str, tale, server, folder: Path):
     ended = tale("push", folder, repository)
     assert ended.code == 2 and "expected OWNER/NAME" in ended.err and not server.requests
+
+
+def test_a_link_that_leads_out_of_the_folder_is_not_followed(tale, folder: Path, tmp_path: Path):
+    """A folder from a stranger may name any file of this machine; links within the Hub's cache are what they are."""
+    (tmp_path / "secret").write_text("key")
+    for name in ("README.md", "vocab.json"):
+        kept = (folder / name).read_bytes() if (folder / name).exists() else None
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(tmp_path / "secret")
+        ended = tale("push", folder, REPO, "--dry-run")
+        assert (
+            ended.code == 1 and f"{name} is a link that leads out of its folder" in ended.err and "key" not in ended.err
+        )
+        if name == "README.md":
+            assert tale("import", folder, "--out", tmp_path / "out").code == 1 and not (tmp_path / "out").exists()
+        (folder / name).unlink()
+        if kept:
+            (folder / name).write_bytes(kept)
+    cached = tmp_path / "models--owner--tales" / "snapshots" / "ab"
+    cached.parent.mkdir(parents=True)
+    shutil.move(folder, cached)
+    (tmp_path / "models--owner--tales" / "blobs").mkdir()
+    (cached / "README.md").rename(tmp_path / "models--owner--tales" / "blobs" / "cd")
+    (cached / "README.md").symlink_to(Path("../../blobs/cd"))
+    assert tale("push", cached, REPO, "--dry-run").code == 0

@@ -12,6 +12,7 @@ from tinytale.config import ModelConfig
 from tinytale.data.tokenizer import END_OF_TEXT, Tokenizer, load_tokenizer
 from tinytale.errors import TaleError, UsageError
 from tinytale.interop.gguf_file import gguf_name, tensors, write_gguf
+from tinytale.model.folder import CHAT_TEMPLATE
 from tinytale.model.gpt2 import GPT2
 
 gguf = pytest.importorskip("gguf")
@@ -99,7 +100,7 @@ def test_the_tokenizer_is_inside(written: Callable, tokenizer: Tokenizer):
     """Merged by hand from what the file holds, words give our tokens; rows beyond the tokenizer's get odd names."""
     reader = written(random_model(vocab_size=303))
     found = {
-        name.removeprefix("tokenizer.ggml."): field.contents()
+        name.removeprefix("tokenizer.").removeprefix("ggml."): field.contents()
         for name, field in reader.fields.items()
         if name.startswith("tokenizer")
     }
@@ -112,6 +113,7 @@ def test_the_tokenizer_is_inside(written: Callable, tokenizer: Tokenizer):
         "eos_token_id": end,
         "add_bos_token": True,
         "add_eos_token": False,
+        "chat_template": CHAT_TEMPLATE,
     }
     assert tokens[end] == END_OF_TEXT and tokens[300:] == ["[PAD300]", "[PAD301]", "[PAD302]"]
     assert [kinds[end], kinds[end + 1], *kinds[300:]] == [3, 1, 5, 5, 5]  # control, normal, unused

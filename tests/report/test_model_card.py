@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,3 +261,44 @@ def test_what_a_run_began_with_is_said(run: RunFolder):
     card = model_card(run, "tales", Notes())
     assert "| tokens seen | 22,212 |" in card and "| tokens seen before, by its first weights | 1,800 |" in card
     assert "| training time | 1:02:03 |" in card and "| training time before | 0:01 |" in card
+
+
+HOSTILE = (
+    '</td><script>x</script> ![](http://e.com/p.png) [y](javascript:z) `a` | b &lt; www.e.com "\\\n\n```\n# heading\n'
+)
+
+
+def test_text_of_a_run_means_nothing_but_itself_in_markdown(run: RunFolder):
+    """Whoever made the run also chose its recipe, the names of its datasets, and every text of its results."""
+    config = run.read_config()
+    data = replace(config.data, folder=HOSTILE, digest=HOSTILE)
+    began = replace(config.run, start_from=HOSTILE, start_digest=HOSTILE, teacher=HOSTILE, teacher_digest=HOSTILE)
+    run.config.write_text(replace(config, recipe=HOSTILE, data=data, run=began).to_toml(), encoding="utf-8")
+    result = {"data": HOSTILE, "views": {"stories": SCORE}, "memorisation": MEMORISATION | {"unit": HOSTILE}}
+    (run.evaluation / "ab.json").write_text(json.dumps({HOSTILE: result}))
+    told = {"weights": "ab", "settings": {"temperature": 0.8, "seed": 0}, "stories": [HOSTILE]}
+    run.samples.write_text(json.dumps(told), encoding="utf-8")
+    card = model_card(run, HOSTILE, Notes())
+    outside, harmless = re.sub(r"(?ms)^(````*)\w+\n.*?^\1$|`[\w ./<|>-]+`", "", card), r"(?<!\\)(?:\\\\)*"
+    assert not re.search(harmless + r"[<`\[&]|(?<!\\):/|www\.", outside)
+    headings = re.findall(r"(?m)^#.*", outside)
+    assert headings[1:] == ["## Training", "## Scores", "## Samples", "## How to load it", "## Limits"]
+    columns = {len(re.findall(r"(?<!\\)\|", line)) for line in outside.splitlines() if line.startswith("|")}
+    assert columns == {3, 4, 6}
+
+    config = replace(config, data=replace(config.data, folder=HOSTILE))  # a recipe that is ours: the command is there
+    run.config.write_text(config.to_toml(), encoding="utf-8")
+    commands = re.findall(r"(?ms)^(````*)sh\ntinytale (.*?)\n\1$", model_card(run, HOSTILE, Notes()))
+    assert [shlex.split(command)[1] for _, command in commands] == [HOSTILE, HOSTILE]
+    (addresses,) = {*re.findall(r"from_pretrained\((.*?\")[,)]", card)}
+    assert json.loads(addresses) == HOSTILE + "/model"
+    assert readdressed(card, "owner/name").count('from_pretrained("owner/name"') == 2
+
+
+@pytest.mark.parametrize("field", ["stories", "temperature", "seed"])
+def test_a_word_where_a_number_should_be_is_not_written_into_the_card(field: str, run: RunFolder):
+    settings = MEMORISATION["settings"] | {field: "<b>"}
+    result = {"data": "mine", "views": {"stories": SCORE}, "memorisation": MEMORISATION | {"settings": settings}}
+    (run.evaluation / "ab.json").write_text(json.dumps({"test": result}))
+    with pytest.raises(TaleError, match="is damaged"):
+        model_card(run, "tiny", Notes())

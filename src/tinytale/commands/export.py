@@ -26,7 +26,7 @@ FORMATS: dict[Target, tuple[Format, ...]] = {
 }
 """What each target can hold; the first is its default, but huggingface keeps what the source has."""
 
-LIBRARIES = {"gguf": ("gguf",), "onnx": ("onnx", "onnxscript")}
+LIBRARIES = {"gguf": ("gguf",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 
 
 def export(
@@ -35,7 +35,6 @@ def export(
     to: Target = "run",
     out: Path,
     dtype: Format | None = None,
-    cache: bool = False,
     license: str | None = None,
     language: str | None = None,
     data_note: str | None = None,
@@ -44,10 +43,12 @@ def export(
 ) -> None:
     """Write a model for elsewhere: Hugging Face, GGUF, ONNX.
 
-    Nothing of the source changes. run: a folder fit to ship, of a run: the best model with its card, settings, metrics,
-    results and samples, without checkpoints or paths of this machine. An earlier export in the same place is replaced.
-    huggingface: a GPT-2 folder for transformers and the Hub, with the card that the source has, or that a run gets.
-    gguf: one file with weights and tokenizer for llama.cpp. onnx: one file for ONNX Runtime, for any batch and length.
+    Nothing of the source changes.
+
+    run: a folder fit to ship, of a run: the best model with its card, settings, metrics, results and samples, without
+    checkpoints or paths of this machine. An earlier export in the same place is replaced. huggingface: a GPT-2 folder
+    for transformers and the Hub, with the card that the source has, or that a run gets. gguf: one file with weights and
+    tokenizer for llama.cpp. onnx: a folder for transformers.js, Optimum and ONNX Runtime, in float32 and in 8 bits.
 
     Parameters
     ----------
@@ -56,12 +57,10 @@ def export(
     to: str
         Which form.
     out: Path
-        The new folder, or with gguf and onnx the file.
+        The new folder, or with gguf the file.
     dtype: str
         Number format of the weights. Default: bfloat16 for a run, which takes half the room; what the source has for
         huggingface; else float32. q8_0, of gguf alone, takes a quarter and is not exact.
-    cache: bool
-        Of onnx: the graph also takes and gives keys and values, so that each new token costs one step.
     license: str
         Of the weights, for the card, as the Hub names it: mit.
     language: str
@@ -82,8 +81,6 @@ def export(
     dtype = dtype or (stored_format(weights) if to == "huggingface" else FORMATS[to][0])
     if dtype not in FORMATS[to]:
         raise UsageError(f"--dtype is {dtype}; --to {to} can hold: {', '.join(FORMATS[to])}")
-    if cache and to != "onnx":
-        raise UsageError(f"--cache is for --to onnx, not --to {to}")
     if any((license, language, data_note, training_note, reading)) and not makes_card:
         raise UsageError(
             "--license, --language, --data-note, --training-note and --reading are for a new card, which only a run"
@@ -94,7 +91,7 @@ def export(
     if to == "gguf":
         _to_gguf(weights, out, dtype, source.path.resolve().name)
     elif to == "onnx":
-        _to_onnx(weights, out, cache)
+        _to_onnx(weights, out)
     elif makes_card:
         from tinytale.report.card_stories import Marks
         from tinytale.report.model_card import Notes
@@ -194,10 +191,16 @@ def _to_gguf(weights: Path, out: Path, dtype: Format, name: str) -> None:
     )
 
 
-def _to_onnx(weights: Path, out: Path, cache: bool) -> None:
-    from tinytale.interop.onnx_file import write_onnx
+def _to_onnx(weights: Path, out: Path) -> None:
+    from tinytale.interop.model_folder import check_new
+    from tinytale.interop.onnx_folder import GRAPH, QUANTIZED, write_onnx_folder
 
-    check_file(out, "model", ".onnx")
-    model, _ = load_weights(weights, "cpu")
-    write_onnx(out, model, cache)
-    console.print(f"Written to {out}, {out.stat().st_size:,} bytes")
+    if out.suffix == ".onnx":
+        raise UsageError(f"--out is {out}; name a folder, in which the graph will be {GRAPH}")
+    check_new(out)
+    model, tokenizer = load_weights(weights, "cpu")
+    exact, rounded = write_onnx_folder(out, model, tokenizer)
+    console.print(
+        f"Written to {out}. Its logits differ from ours by {exact:.2g} at most in {GRAPH}, and by {rounded:.2g} in"
+        f" {QUANTIZED}, a quarter of the size, which browsers load unless told dtype: 'fp32'"
+    )

@@ -15,6 +15,7 @@ from tinytale.data.bytelevel import splits_like_gpt2
 from tinytale.data.tokenizer import Tokenizer
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import written_whole
+from tinytale.model.folder import CHAT_TEMPLATE
 from tinytale.model.gpt2 import GPT2
 from tinytale.model.layers import SinusoidalPositions
 
@@ -147,3 +148,4 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer, vocab_size: in
     writer.add_eos_token_id(tokenizer.end_of_text)
     writer.add_add_bos_token(True)
     writer.add_add_eos_token(False)
+    writer.add_chat_template(CHAT_TEMPLATE)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tinytale.advice import command
 from tinytale.data.hub_client import client_settings
 from tinytale.errors import TaleError, UsageError
-from tinytale.interop.model_folder import card_and_settings
+from tinytale.interop.model_folder import card_and_settings, is_own_file
 from tinytale.model.weight_files import INDEX, weight_paths
 from tinytale.runs import RunFolder, model_folder
 
@@ -32,7 +32,7 @@ def files_to_push(source: RunFolder) -> dict[str, Path | bytes]:
 
     Raises:
         UsageError: it is a run that was never made fit to ship.
-        TaleError: there are no weights that one may publish.
+        TaleError: there are no weights that one may publish, or a file is a link that leads out of the folder.
     """
     folder = model_folder(source.path)
     texts = card_and_settings(source)
@@ -42,7 +42,7 @@ def files_to_push(source: RunFolder) -> dict[str, Path | bytes]:
             f" fit to publish: {command('export', source.path, '--to', 'huggingface', '--out', 'FOLDER')}"
         )
     paths = [*(folder / name for name in PUBLISHED), *weight_paths(folder)]
-    files: dict[str, Path | bytes] = {path.name: path for path in paths if path.is_file()}
+    files: dict[str, Path | bytes] = {path.name: path for path in paths if is_own_file(path)}
     return files | {name: text.encode() for name, text in texts.items()}
 
 

@@ -1,7 +1,8 @@
 """A GPT-2 folder in Hugging Face's layout, written whole and read back before anyone else can see it."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -27,6 +28,29 @@ def check_new(out: Path) -> None:
         raise UsageError(f"{out} exists and is not an empty folder; name another with --out")
 
 
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` for the caller to fill; once it is, it gets the name `out`, whole or not at all.
+
+    Raises:
+        UsageError: something lies at `out`.
+        TaleError: the disk refuses.
+    """
+    check_new(out)
+    partial = out.with_name(out.name + PARTIAL)
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        yield partial
+        if out.exists():  # an empty folder
+            out.rmdir()
+        partial.rename(out)
+        sync_folder(out.parent)
+    except OSError as error:
+        raise TaleError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def write_model_folder(
     out: Path, model: GPT2, tokenizer: Tokenizer, dtype: torch.dtype, texts: Mapping[str, str] | None = None
 ) -> float:
@@ -38,10 +62,7 @@ def write_model_folder(
         UsageError: something lies at `out`.
         TaleError: the disk refuses, or what was written is another model.
     """
-    check_new(out)
-    partial = out.with_name(out.name + PARTIAL)
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
+    with new_folder(out) as partial:
         save_model(partial, model, tokenizer.end_of_text, tokenizer.to_json().encode(), dtype)
         for name, text in (texts or {}).items():
             write_text(partial / name, text)
@@ -50,20 +71,35 @@ def write_model_folder(
             raise TaleError(
                 f"what was written for {out} gives logits that differ by {difference:g}; is the disk sound?"
             )
-        put_in_place(partial, out)
-    except OSError as error:
-        raise TaleError(f"cannot write {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return difference
 
 
+def is_own_file(path: Path) -> bool:
+    """Whether a file is there, in its folder itself or, by a link as the Hub's cache has them, in its blobs.
+
+    Raises:
+        TaleError: it is a link to somewhere else, whose content nobody meant to pass on.
+    """
+    if not path.is_file():
+        return False
+    folder, target = path.parent.resolve(), path.resolve()
+    if target.parent not in (folder, folder.parent.parent / "blobs"):
+        raise TaleError(
+            f"{path} is a link that leads out of its folder, to {target}; put the file itself there to pass it on"
+        )
+    return True
+
+
 def card_and_settings(source: RunFolder) -> dict[str, str]:
-    """The card of a shipped run or of a GPT-2 folder, and the settings that it speaks of, by file name; or nothing."""
-    card = next((path for path in (source.model / CARD, source.path / CARD) if path.is_file()), None)
+    """The card of a shipped run or of a GPT-2 folder, and the settings that it speaks of, by file name; or nothing.
+
+    Raises:
+        TaleError: one of them is a link that leads out of its folder.
+    """
+    card = next((path for path in (source.model / CARD, source.path / CARD) if is_own_file(path)), None)
     if not card:
         return {}
-    found = (card, source.config) if source.config.is_file() else (card,)
+    found = (card, source.config) if is_own_file(source.config) else (card,)
     return {path.name: path.read_text(encoding="utf-8", errors="replace") for path in found}
 
 
@@ -83,25 +119,14 @@ def write_model_folder_of_run(
         UsageError: something lies at `out`.
         TaleError: a file of the run is damaged, or the disk refuses.
     """
-    check_new(out)
-    shipped = RunFolder(out.with_name(f"{out.name}.run{PARTIAL}"))
-    try:
+    with new_folder(out) as partial:
+        shipped = RunFolder(partial / "run")
         left_out = ship(run, shipped.path, model, tokenizer.end_of_text, dtype, card)
         shipped.config.rename(shipped.model / shipped.config.name)
-        put_in_place(shipped.model, out)
-    except OSError as error:
-        raise TaleError(f"cannot write {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(shipped.path, ignore_errors=True)
+        for path in shipped.model.iterdir():
+            path.rename(partial / path.name)
+        shutil.rmtree(shipped.path)
     return left_out
-
-
-def put_in_place(partial: Path, out: Path) -> None:
-    """Give a finished folder its name; an empty one of that name makes room."""
-    if out.exists():
-        out.rmdir()
-    partial.rename(out)
-    sync_folder(out.parent)
 
 
 @torch.no_grad()

@@ -128,13 +128,24 @@ def save_model(
         TaleError: the disk refuses.
     """
     save_weights(folder, model, dtype)
+    save_settings(folder, model.config, end_of_text, tokenizer_json, dtype)
+
+
+def save_settings(
+    folder: Path, config: ModelConfig, end_of_text: int, tokenizer_json: bytes | None, dtype: torch.dtype
+) -> None:
+    """Write all of a GPT-2 folder but its weights; `config.json` comes last.
+
+    Raises:
+        TaleError: the disk refuses.
+    """
     if tokenizer_json is not None:
         write_bytes(folder / "tokenizer.json", tokenizer_json)
-        write_json(folder / "tokenizer_config.json", tokenizer_config(model.config.context_length))
+        write_json(folder / "tokenizer_config.json", tokenizer_config(config.context_length))
     write_json(
         folder / "generation_config.json", {"bos_token_id": end_of_text, "eos_token_id": end_of_text, "do_sample": True}
     )
-    write_json(folder / "config.json", hugging_face_config(model.config, end_of_text, dtype))
+    write_json(folder / "config.json", hugging_face_config(config, end_of_text, dtype))
 
 
 def read_config(folder: Path) -> ModelConfig:

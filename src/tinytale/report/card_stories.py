@@ -10,7 +10,6 @@ The marks are a TOML file: the kinds of failure, and for each story, in the orde
     stories = ["thread", "", "thread"]
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tinytale.advice import command
 from tinytale.config import read_toml
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import read_json
+from tinytale.report.markdown import quoted
 from tinytale.runs import RunFolder
 
 DOZEN = 12
@@ -65,7 +65,7 @@ def card_stories(run: RunFolder, marks: Marks | None) -> str:
     try:
         told, settings = samples["stories"][:DOZEN], samples.get("settings", {})
         count, weights = len(samples["stories"]), samples.get("weights")
-        begun = f"temperature {settings['temperature']:g}, seed {settings['seed']}" if told else ""
+        begun = f"temperature {settings['temperature']:g}, seed {settings['seed']:d}" if told else ""
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TaleError(f"{run.samples} is damaged ({error!r}); delete it, and evaluate again") from error
     if marks and (not told or marks.weights != weights or len(marks.failures) < len(told)):
@@ -81,14 +81,7 @@ def card_stories(run: RunFolder, marks: Marks | None) -> str:
         said += f" A reader marked their failures: of the first {len(marks.failures)}, {flawless} had none."
     parts = ["## Samples", said]
     for place, story in enumerate(told):
-        parts += [f"**{place + 1}.**", _quoted(story)]
+        parts += [f"**{place + 1}.**", quoted(story)]
         if marks:
             parts.append(f"Failures: {'; '.join(marks.failures[place]) or 'none that the reader saw'}.")
     return "\n\n".join(parts)
-
-
-def _quoted(story: str) -> str:
-    """A story as a quotation in Markdown, in which no character of it means anything but itself."""
-    text = re.sub(r"([\\`*_<>\[\]#|~&])", r"\\\1", story)
-    text = re.sub(r"^(\s*\d*)([-+=.)])", r"\1\\\2", text, flags=re.MULTILINE)
-    return "\n>\n".join(f"> {line.strip()}" for line in text.splitlines() if line.strip())

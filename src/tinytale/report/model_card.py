@@ -24,6 +24,7 @@ from tinytale.files import read_json
 from tinytale.model.folder import is_gpt2
 from tinytale.recipes import RECIPES, typed_again
 from tinytale.report.card_stories import Marks, card_stories
+from tinytale.report.markdown import code, escaped, fenced, table
 from tinytale.runs import RunFolder
 from tinytale.training.display import clock
 from tinytale.training.history import cost_before
@@ -71,10 +72,13 @@ def model_card(run: RunFolder, name: str, notes: Notes, loaded_from: str | None 
 def readdressed(card: str, loaded_from: str) -> str:
     """A card of ours for a model folder that now lies elsewhere; any other text stays as it is."""
     heading = re.search(r"^# (.+)$", card, flags=re.MULTILINE)
-    if not heading:
-        return card
-    name = re.escape(heading[1])
-    return re.sub(rf'(from_pretrained\("){name}(/model)?"', lambda found: f'{found[1]}{loaded_from}"', card)
+
+    def moved(found: re.Match[str]) -> str:
+        name = json.loads(found[2], strict=False).removesuffix("/model")
+        ours = heading and heading[1] == escaped(name)
+        return found[1] + (json.dumps(loaded_from, ensure_ascii=False) if ours else found[2])
+
+    return re.sub(r'(from_pretrained\()("(?:[^"\\\n]|\\["\\bfnrt]|\\u[0-9a-f]{4})*")', moved, card)
 
 
 def parameter_count(folder: Path) -> int:
@@ -97,11 +101,11 @@ def _summary(run: RunFolder, config: TrainConfig, name: str) -> str:
     model = config.model
     dtype = read_json(run.model / "config.json").get("dtype")
     kind = "A GPT-2" if is_gpt2(model) else f"A GPT-2 variant (norm: {model.norm}, positions: {model.positions})"
-    start = f"from the weights of `{config.run.start_from}`" if config.run.start_from else "from scratch"
-    teacher = f", following the predictions of `{config.run.teacher}` too," if config.run.teacher else ""
+    start = f"from the weights of {code(config.run.start_from)}" if config.run.start_from else "from scratch"
+    teacher = f", following the predictions of {code(config.run.teacher)} too," if config.run.teacher else ""
     return (
-        f"# {name}\n\n{kind} with {parameter_count(run.model):,} weights in {dtype}, trained {start}{teacher} with"
-        f" tinytale. {model.layers} layers of width {model.width} with {model.heads} heads, a context of"
+        f"# {escaped(name)}\n\n{kind} with {parameter_count(run.model):,} weights in {dtype}, trained {start}{teacher}"
+        f" with tinytale. {model.layers} layers of width {model.width} with {model.heads} heads, a context of"
         f" {model.context_length} tokens, a byte-level BPE vocabulary of {model.vocab_size:,}."
     )
 
@@ -115,12 +119,12 @@ def _training(run: RunFolder, config: TrainConfig, notes: Notes) -> str:
     if optimiser.algorithm == "muon":
         rates = f"peak learning rates {optimiser.matrix_learning_rate:g} (matrices) and {optimiser.learning_rate:g}"
     rows = [
-        ("dataset", f"`{data.folder}`" if data.folder else ""),
-        ("SHA-256 of the dataset", f"`{data.digest}`" if data.digest else ""),
-        ("recipe", f"`{config.recipe}`" if config.recipe else ""),
-        ("SHA-256 of the first weights", f"`{config.run.start_digest}`" if config.run.start_digest else ""),
+        ("dataset", code(data.folder) if data.folder else ""),
+        ("SHA-256 of the dataset", code(data.digest) if data.digest else ""),
+        ("recipe", code(config.recipe) if config.recipe else ""),
+        ("SHA-256 of the first weights", code(config.run.start_digest) if config.run.start_digest else ""),
         ("teacher's share of the loss", f"{config.run.teacher_weight:g}" if config.run.teacher else ""),
-        ("SHA-256 of the teacher's weights", f"`{config.run.teacher_digest}`" if config.run.teacher_digest else ""),
+        ("SHA-256 of the teacher's weights", code(config.run.teacher_digest) if config.run.teacher_digest else ""),
         ("steps", f"{steps:,}" if steps else ""),
         ("tokens seen", f"{tokens:,}" if tokens else ""),
         ("tokens seen before, by its first weights", f"{past.tokens:,}" if past.tokens else ""),
@@ -137,7 +141,7 @@ def _training(run: RunFolder, config: TrainConfig, notes: Notes) -> str:
         "## Training",
         notes.data,
         notes.training,
-        _table(("", ""), [row for row in rows if row[1]]),
+        table(("", ""), [row for row in rows if row[1]]),
         _command(config),
         "All settings: `config.toml`.",
     ]
@@ -149,7 +153,7 @@ def _command(config: TrainConfig) -> str:
     if config.recipe not in RECIPES or not config.data.folder:
         return ""
     command = ["tinytale", "train", config.data.folder, *typed_again(config), "--out", "RUN"]
-    return f"```sh\n{shlex.join(command)}\n```"
+    return fenced(shlex.join(command), "sh")
 
 
 def _scores(run: RunFolder) -> str:
@@ -159,7 +163,7 @@ def _scores(run: RunFolder) -> str:
     for path in sorted(run.evaluation.glob("*.json")):
         for split, result in read_results(path).items():
             try:
-                what = f"`{result['data']}`, {split}"
+                what = f"{code(result['data'])}, {escaped(split)}"
                 rows += [_score(what, VIEWS[view], figures) for view, figures in result["views"].items()]
                 if "quality" in result:
                     found += _beside(
@@ -171,8 +175,8 @@ def _scores(run: RunFolder) -> str:
                     settings = result["quality"]["names"]["settings"]
                     found += _beside(
                         rows_of_sense,
-                        f"Of the project's own English openings, gone on with for {settings['max_new_tokens']} tokens"
-                        f" (temperature {settings['temperature']:g}, seed {settings['seed']}), and of sentences that"
+                        f"Of the project's own English openings, gone on with for {settings['max_new_tokens']:d} tokens"
+                        f" (temperature {settings['temperature']:g}, seed {settings['seed']:d}), and of sentences that"
                         " end before the one right word, with 95% intervals over names and over sentences",
                     )
                 if "memorisation" in result:
@@ -187,7 +191,7 @@ def _scores(run: RunFolder) -> str:
         return ""
     heading = ("stories", "read as", "loss", "perplexity", "bits per byte (95% interval)")
     said = f"Loss in nats a token, every token scored once.{_rounding(run)}"
-    return f"## Scores\n\n{_table(heading, rows)}\n\n{said}{found}"
+    return f"## Scores\n\n{table(heading, rows)}\n\n{said}{found}"
 
 
 def _score(what: str, view: str, figures: dict[str, Any]) -> tuple[str, ...]:
@@ -198,15 +202,15 @@ def _score(what: str, view: str, figures: dict[str, Any]) -> tuple[str, ...]:
 def _told(part: dict[str, Any]) -> str:
     settings = part["settings"]
     return (
-        f"{settings['stories']} stories that the model told by itself (temperature {settings['temperature']:g},"
-        f" seed {settings['seed']})"
+        f"{settings['stories']:d} stories that the model told by itself (temperature {settings['temperature']:g},"
+        f" seed {settings['seed']:d})"
     )
 
 
 def _beside(rows: Sequence[Sequence[str]], said: str) -> str:
-    """A table of measures, whose first row is its heading."""
-    heading, *body = rows
-    return f"\n\n{said}:\n\n{_table(heading, body)}"
+    """A table of measures, whose first row is its heading; units and kinds come from files."""
+    heading, *body = [[escaped(cell) for cell in row] for row in rows]
+    return f"\n\n{said}:\n\n{table(heading, body)}"
 
 
 def _rounding(run: RunFolder) -> str:
@@ -216,20 +220,21 @@ def _rounding(run: RunFolder) -> str:
 
 
 def _loading(config: TrainConfig, name: str, loaded_from: str) -> str:
-    ours = f"With tinytale:\n\n```sh\ntinytale generate {name}\n```"
+    ours = "With tinytale:\n\n" + fenced(shlex.join(["tinytale", "generate", name]), "sh")
+    address = json.dumps(loaded_from, ensure_ascii=False)
     if not is_gpt2(config.model):
         return f"## How to load it\n\nIt is not quite a GPT-2, so only tinytale loads it.\n\n{ours}"
-    return f"""## How to load it
-
-```python
+    snippet = f"""\
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-model = GPT2LMHeadModel.from_pretrained("{loaded_from}", dtype="float32")
-tokenizer = AutoTokenizer.from_pretrained("{loaded_from}")
+model = GPT2LMHeadModel.from_pretrained({address}, dtype="float32")
+tokenizer = AutoTokenizer.from_pretrained({address})
 start = tokenizer("<|endoftext|>", return_tensors="pt")
 story = model.generate(**start, do_sample=True, temperature={TEMPERATURE:g}, max_length={config.model.context_length})
-print(tokenizer.decode(story[0], skip_special_tokens=True))
-```
+print(tokenizer.decode(story[0], skip_special_tokens=True))"""
+    return f"""## How to load it
+
+{fenced(snippet, "python")}
 
 `<|endoftext|>` opens and closes every story: put it before a prompt of your own too. It is the padding token too, so
 a collator that leaves padding out of the loss leaves out the ends of stories. {ours}"""
@@ -243,8 +248,3 @@ def _limits(config: TrainConfig) -> str:
 - It reads at most {config.model.context_length} tokens; of a longer story it forgets the beginning.
 - It may repeat sentences of its training stories, and whatever bias they have.
 - It was not made safe in any way; read what it writes before you show it to a child."""
-
-
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heading, ("---",) * len(heading), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
