@@ -58,6 +58,7 @@ PUBLISHED = {
     "config.json",
     "generation_config.json",
     "model.safetensors",
+    "model.safetensors.sha256",
     "tokenizer.json",
     "tokenizer_config.json",
 }
@@ -116,6 +117,15 @@ def test_a_dry_run_lists_the_files_and_asks_nobody(tale, server, folder: Path, m
     ended = tale("push", folder, REPO, "--dry-run")
     assert ended.code == 0 and "Nothing was uploaded" in ended.err and not server.requests
     assert {line.split()[0] for line in ended.err.splitlines() if line.endswith(" bytes")} == PUBLISHED
+
+
+@pytest.mark.parametrize("name", ["README.md", "tokenizer_config.json", "model.safetensors"])
+def test_what_a_link_leads_to_is_never_published(name: str, tale, server, folder: Path, tmp_path: Path):
+    (tmp_path / "secret").write_text("mine alone")
+    (folder / name).unlink()
+    (folder / name).symlink_to(tmp_path / "secret")
+    ended = tale("push", folder, REPO)
+    assert ended.code == 2 and f"{name} is a link" in ended.err and not server.requests
 
 
 def test_a_shipped_run_goes_with_its_settings_and_any_other_run_is_refused(tale, server, folder: Path, tmp_path: Path):

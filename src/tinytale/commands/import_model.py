@@ -5,7 +5,7 @@ from typing import Literal
 
 from tinytale.console import console
 from tinytale.errors import TaleError, UsageError
-from tinytale.runs import find_folder, model_folder
+from tinytale.runs import CARD, find_folder, model_folder
 
 
 def import_model(
@@ -47,6 +47,8 @@ def import_model(
         f"A GPT-2 of {config.layers} layers, width {config.width}, {config.vocab_size:,} tokens{cut}; the logits of"
         f" random texts differ by {done.difference:.2g} at most, before and after"
     )
+    if (source / CARD).is_symlink():
+        console.print(f"{source / CARD} is a link, which could lead to any file of yours: it was left out")
     console.print(f"Written to {out}, weights in {dtype}. Next: tinytale generate {out}")
 
 

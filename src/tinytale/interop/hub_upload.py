@@ -8,8 +8,8 @@ from pathlib import Path
 from tinytale.data.hub_client import client_settings
 from tinytale.errors import TaleError, UsageError
 from tinytale.interop.model_folder import card_and_settings
-from tinytale.model.weight_files import INDEX, weight_paths
-from tinytale.runs import RunFolder, model_folder
+from tinytale.model.weight_files import DIGEST, INDEX, weight_paths
+from tinytale.runs import CARD, RunFolder, model_folder
 
 PUBLISHED = (
     "config.json",
@@ -20,6 +20,7 @@ PUBLISHED = (
     "merges.txt",
     "special_tokens_map.json",
     INDEX,
+    DIGEST,
 )
 """What goes along with weights and card; anything else in the folder stays behind."""
 
@@ -30,7 +31,7 @@ def files_to_push(source: RunFolder) -> dict[str, Path | bytes]:
     """The files of a GPT-2 folder or of a shipped run, by the names that they get on the Hub.
 
     Raises:
-        UsageError: it is a run that was never made fit to ship.
+        UsageError: it is a run that was never made fit to ship, or a file is a link.
         TaleError: there are no weights that one may publish.
     """
     folder = model_folder(source.path)
@@ -41,6 +42,11 @@ def files_to_push(source: RunFolder) -> dict[str, Path | bytes]:
             f" fit to publish: tinytale export {source.path} --to huggingface --out FOLDER"
         )
     paths = [*(folder / name for name in PUBLISHED), *weight_paths(folder)]
+    if links := [path for path in [*paths, folder / CARD] if path.is_symlink()]:
+        raise UsageError(
+            f"{links[0]} is a link, which could lead to any file of yours; only files of the folder itself are"
+            " published: put a copy in its place"
+        )
     files: dict[str, Path | bytes] = {path.name: path for path in paths if path.is_file()}
     return files | {name: text.encode() for name, text in texts.items()}
 

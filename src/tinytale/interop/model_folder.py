@@ -58,12 +58,20 @@ def write_model_folder(
     return difference
 
 
+def is_own_file(path: Path) -> bool:
+    """Whether a file lies there itself: a link could lead to any file of the person's."""
+    return path.is_file() and not path.is_symlink()
+
+
 def card_and_settings(source: RunFolder) -> dict[str, str]:
-    """The card of a shipped run or of a GPT-2 folder, and the settings that it speaks of, by file name; or nothing."""
-    card = next((path for path in (source.model / CARD, source.path / CARD) if path.is_file()), None)
+    """The card of a shipped run or of a GPT-2 folder, and the settings that it speaks of, by file name; or nothing.
+
+    A link is not followed: what it leads to would be published as the card.
+    """
+    card = next((path for path in (source.model / CARD, source.path / CARD) if is_own_file(path)), None)
     if not card:
         return {}
-    found = (card, source.config) if source.config.is_file() else (card,)
+    found = (card, source.config) if is_own_file(source.config) else (card,)
     return {path.name: path.read_text(encoding="utf-8", errors="replace") for path in found}
 
 
@@ -106,7 +114,8 @@ def put_in_place(partial: Path, out: Path) -> None:
 
 @torch.no_grad()
 def largest_difference(one: GPT2, other: GPT2) -> float:
-    """The largest difference between two models' logits, on texts of random tokens: one token, some, a whole context.
+    """The largest difference between two models' logits, on texts of random tokens: one token, some, a whole context or
+    1,024 tokens of it.
 
     Models of equal weights differ by 0: some processors' products depend, in their last bit, on where a matrix lies in
     memory.
@@ -116,7 +125,7 @@ def largest_difference(one: GPT2, other: GPT2) -> float:
     """
     vocab_size, context = min(one.config.vocab_size, other.config.vocab_size), one.config.context_length
     generator, largest = torch.Generator().manual_seed(0), 0.0
-    for length in sorted({1, min(context, 17), context}):
+    for length in sorted({1, min(context, 17), min(context, 1024)}):
         tokens_BT = torch.randint(vocab_size, (1, length), generator=generator)
         ours, theirs = (model(tokens_BT)[..., :vocab_size].float() for model in (one, other))
         if not (ours.isfinite().all() and theirs.isfinite().all()):
