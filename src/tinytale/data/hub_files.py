@@ -21,6 +21,9 @@ from tinytale.files import read_json, write_json
 REPLY_TIME = 30.0
 """Seconds that the Hub has for its list of files; the client has no limit of its own there."""
 
+MOST_FILES = 100_000
+"""Files of a data set; the largest ones on the Hub have a third of these."""
+
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -76,6 +79,8 @@ def _ask(repo: str, asked: str) -> tuple[str, tuple[HubFile, ...]]:
     info = HfApi().dataset_info(repo, revision=asked, files_metadata=True, timeout=REPLY_TIME)
     if not info.sha or not COMMIT.fullmatch(info.sha):
         raise TaleError(f"hub:{repo}@{asked}: the Hub named no commit but {info.sha!r}; check HF_ENDPOINT")
+    if len(info.siblings or ()) > MOST_FILES:
+        raise TaleError(f"hub:{repo}@{asked} has {len(info.siblings):,} files; expected {MOST_FILES:,} at most")
     files = []
     for entry in info.siblings or ():
         size, sha256 = (entry.lfs.size, entry.lfs.sha256) if entry.lfs else (entry.size, None)

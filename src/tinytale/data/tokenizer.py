@@ -12,6 +12,7 @@ from jaxtyping import Int, Int64
 
 from tinytale.data.added_tokens import added_token, with_tokens_beside
 from tinytale.data.bytelevel import bytes_of, check_byte_level, splits_like_gpt2
+from tinytale.data.hub_client import check_home
 from tinytale.data.words import WordEncoder
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import refuse_lfs_pointer, sha256_of, write_text
@@ -324,6 +325,7 @@ def _gpt2_file(name: str) -> Path:
     """One file of GPT-2's tokenizer from the Hub or its cache, verified; fetched again if it is corrupt."""
     from huggingface_hub import hf_hub_download
 
+    check_home()
     for again in (False, True):
         try:
             path = Path(hf_hub_download(GPT2_REPO, name, revision=GPT2_REVISION, force_download=again))
