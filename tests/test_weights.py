@@ -38,6 +38,11 @@ def test_small_is_a_run_without_checkpoints_in_bfloat16(small: Path):
     assert json.loads((small / "model" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
+def test_small_names_its_sha256(small: Path):
+    found = sha256_of(small / "model" / "model.safetensors")
+    assert (small / "model" / "model.safetensors.sha256").read_text() == f"{found}  model.safetensors\n"
+
+
 def test_small_tells_a_story(tale, small: Path):
     told = json.loads(tale("generate", "small", "One day", "--json").out)
     assert len(told["stories"][0].split()) > 20

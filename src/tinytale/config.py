@@ -64,8 +64,9 @@ class ModelConfig:
     """Added to the variance inside LayerNorm."""
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "context_length", "layers", "heads", "width"):
+        for name in ("vocab_size", "context_length", "heads", "width"):
             _require(1 <= getattr(self, name) <= 2**24, self, name, "a whole number from 1 to 2**24")
+        _require(1 <= self.layers <= 1024, self, "layers", "a whole number from 1 to 1024")
         _require(
             self.width % self.heads == 0,
             self,

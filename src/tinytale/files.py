@@ -22,6 +22,10 @@ ABANDONED_SECONDS = 3600.0
 """A partial file that nobody has written to for so long is of a process that was killed: the next write deletes it."""
 
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How the small file begins that Git LFS leaves in place of a large one."""
+
+
 def cache_folder() -> Path:
     """Where this system keeps what programs can fetch again."""
     if sys.platform == "win32":
@@ -43,6 +47,21 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_lfs_pointer(path: Path) -> None:
+    """Whether a file is itself, and not what a clone without Git LFS leaves in its place.
+
+    Raises:
+        TaleError: it is a pointer.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise TaleError(
+                f"{path} is a Git LFS pointer, which only names the file that belongs there; fetch that one in the"
+                " cloned folder: git lfs install, then git lfs pull"
+            )
 
 
 def sync_folder(folder: Path) -> None:
@@ -134,4 +153,6 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise TaleError(f"{path} is missing") from error
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        if path.is_file():
+            refuse_lfs_pointer(path)
         raise TaleError(f"{path} cannot be read as JSON: {error}") from error

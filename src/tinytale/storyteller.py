@@ -9,7 +9,7 @@ import numpy as np
 
 from tinytale.config import TEMPERATURE, DecoderKind, Precision
 from tinytale.data.tokenizer import Tokenizer, load_tokenizer
-from tinytale.errors import TaleError, UsageError
+from tinytale.errors import UsageError
 from tinytale.evaluation.perplexity import nats_from_story_starts, perplexity_of
 from tinytale.generation.beam import beam_search
 from tinytale.generation.choosing import choice_for, decoder_for
@@ -42,13 +42,8 @@ def load_storyteller(
         UsageError: there is no such folder, or no such device.
     """
     weights = model_folder(find_folder(str(folder)))
-    tokenizer = load_tokenizer(weights)
     model = load_model(weights, kernels)
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise TaleError(
-            f"the tokenizer of {weights} has {tokenizer.vocab_size} tokens, its model knows {model.config.vocab_size};"
-            " one of them belongs to another model"
-        )
+    tokenizer = load_tokenizer(weights, model.config.vocab_size)
     if not whole_vocabulary:
         model = cut_vocabulary(model, tokenizer.vocab_size, kernels)
     return Storyteller(model.to(pick_device(device)), tokenizer, precision, decoder)

@@ -78,7 +78,7 @@ def cut_weights(run: Path) -> None:
 
 BROKEN = {
     "no weights": (lambda run: (run / "model" / "model.safetensors").unlink(), "model.safetensors is missing", 1),
-    "weights cut short": (cut_weights, "cannot be read as safetensors", 1),
+    "weights cut short": (cut_weights, "is damaged: its SHA-256 is", 1),
     "no tokenizer": (lambda run: (run / "model" / "tokenizer.json").unlink(), "no tokenizer in", 2),
     "another tokenizer": (wrong_tokenizer, "has 300 tokens, its model knows 299", 1),
     "no model": (lambda run: shutil.rmtree(run / "model"), "is a run without weights yet", 2),

@@ -53,6 +53,7 @@ def test_an_export_is_the_run_without_checkpoints_and_paths(tale, run: Path, dat
                 "config.json",
                 "generation_config.json",
                 "model.safetensors",
+                "model.safetensors.sha256",
                 "tokenizer.json",
                 "tokenizer_config.json",
             )

@@ -54,6 +54,7 @@ def test_a_folder_of_a_run_has_a_card_that_names_it_and_no_path(tale, run: Path,
         "config.toml",
         "generation_config.json",
         "model.safetensors",
+        "model.safetensors.sha256",
         "tokenizer.json",
         "tokenizer_config.json",
     }

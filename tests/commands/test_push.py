@@ -58,6 +58,7 @@ PUBLISHED = {
     "config.json",
     "generation_config.json",
     "model.safetensors",
+    "model.safetensors.sha256",
     "tokenizer.json",
     "tokenizer_config.json",
 }
@@ -95,7 +96,7 @@ def test_a_second_push_is_a_second_commit(tale, server, folder: Path):
     assert tale("push", folder, REPO).code == 0
     assert len(server.repositories[REPO].messages) == 2
     assert server.repositories[REPO].branches["main"]["README.md"] == b"# other\n"
-    assert len([path for path in server.requests if path.startswith("/storage/")]) == 1
+    assert len([path for path in server.requests if path.startswith("/storage/")]) == 2  # weights and SHA-256, once
 
 
 def test_a_private_repository_and_a_branch_are_made(tale, server, folder: Path):

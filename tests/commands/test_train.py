@@ -45,6 +45,7 @@ def test_a_run_is_begun_interrupted_in_length_and_resumed(tale, dataset: Path, o
     assert {path.name for path in (out / "model").iterdir()} == {
         "config.json",
         "model.safetensors",
+        "model.safetensors.sha256",
         "generation_config.json",
         "tokenizer.json",
         "tokenizer_config.json",

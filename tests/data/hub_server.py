@@ -5,6 +5,7 @@ SHA-256, sent on to a second server, as the Hub sends to its CDN), knows commits
 206. It offers no Xet. Its switches are plain attributes, to be set between requests.
 """
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -44,6 +45,7 @@ class HubServer:
         cuts: how many of the next file bodies break off after `cut_after` bytes; `reset` makes it a TCP reset.
         corrupt: how many of the next file bodies have one byte changed.
         errors: path of a file, or name of a data set -> (status, X-Error-Code), answered in place of it.
+        endless: bodies go on after their last byte, in pieces of no said length, until the client hangs up.
         gated: data sets whose files need `token`, though anyone may list them.
     """
 
@@ -58,6 +60,7 @@ class HubServer:
         self.reset = False
         self.corrupt = 0
         self.errors: dict[str, tuple[int, str]] = {}
+        self.endless = False
         self.gated: set[str] = set()
         handler = type("Handler", (Handler,), {"hub": self})
         self._servers = [Server(("127.0.0.1", 0), handler) for _ in range(2)]
@@ -215,6 +218,8 @@ class Handler(BaseHTTPRequestHandler):
             self.hub.cuts -= 1
             self.send_whole(status, headers, content, self.hub.cut_after)
             self.break_off()
+        elif self.command == "GET" and self.hub.endless:
+            self.send_on(headers, content)
         else:
             self.send_whole(status, headers, content)
 
@@ -227,6 +232,19 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(body[:limit])
             self.wfile.flush()
+
+    def send_on(self, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(200)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(body), body))
+            while self.hub.endless:
+                self.wfile.write(b"1\r\nx\r\n")
+                threading.Event().wait(0.002)
 
     def refuse(self, status: int, code: str) -> None:
         self.send_whole(status, {"X-Error-Code": code, "X-Error-Message": code} if code else {}, b"")

@@ -292,6 +292,37 @@ def test_bytes_that_arrive_corrupt_twice_are_refused_and_not_kept(server, files,
     assert contents(download(source)) == {file.path: files[file.path]}
 
 
+def test_a_body_beyond_its_said_size_is_ended_and_not_kept(server, client):
+    """Bytes that come one by one for ever: the first one too many ends it."""
+    server.endless = True
+    try:
+        with pytest.raises(TaleError, match=r"stories\.txt: the Hub sends more than the 27 bytes that it has listed"):
+            download(resolve(f"hub:{REPO}#stories"))
+    finally:
+        server.endless = False
+    assert not leftovers(client.home)
+    ((_, path),) = download(resolve(f"hub:{REPO}#stories"))
+    assert path.stat().st_size == 27
+
+
+def test_a_list_without_end_is_refused(server, client, monkeypatch):
+    monkeypatch.setattr("tinytale.data.hub_files.MOST_FILES", 6)
+    with pytest.raises(TaleError, match=f"hub:{REPO}@main has 7 files; expected 6 at most"):
+        resolve(f"hub:{REPO}")
+
+
+def test_without_a_home_there_is_one_line(tale, server, client, monkeypatch, tmp_path):
+    """As a container has it that runs as a user without a name; the client would make a folder called `~`."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HOME", "~/.cache/huggingface")
+    monkeypatch.chdir(tmp_path)
+    ended = tale("prepare", f"hub:{REPO}", "--out", tmp_path / "out")
+    assert ended.code == 1 and "set HF_HOME to a folder" in ended.err and not (tmp_path / "~").exists()
+    ended = tale("prepare", "builtin", "--stories=9", "--tokenizer=gpt2", "--out", tmp_path / "out")
+    assert ended.code == 1 and "set HF_HOME to a folder" in ended.err
+
+
 def test_offline_without_a_cache_is_one_line(server, client):
     client.go_offline()
     with pytest.raises(

@@ -1,6 +1,7 @@
 """What `tinytale data` says of a dataset, against plain counting over the same stories."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -69,6 +70,18 @@ def with_near_duplicate(texts: list[str], corpus: list[str]) -> int:
         return text != other and len(a & b) >= 0.8 * len(a | b) > 0
 
     return sum(any(near(text, other) for other in set(corpus)) for text in texts)
+
+
+@pytest.mark.parametrize("token", [256, 60_000])
+def test_a_shard_whose_bytes_are_no_text_is_named(token: int, folder: Path, tmp_path: Path):
+    shutil.copytree(folder, tmp_path / "changed")
+    shard = min((tmp_path / "changed").glob("train-*.bin"))
+    content = bytearray(shard.read_bytes())
+    lone = next(n for n in range(320) if load_tokenizer(folder).token_bytes(n) == b"\xff")
+    content[2:4] = (lone if token == 256 else token).to_bytes(2, "little")
+    shard.write_bytes(content)
+    with pytest.raises(TaleError, match="changed holds a story that is no text"):
+        open_splits(tmp_path / "changed", Manifest.load(tmp_path / "changed"))["train"][0]
 
 
 def test_stories_come_back_as_they_went_in(folder: Path, splits: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch):

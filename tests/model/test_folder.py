@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from tinytale.config import ModelConfig
 from tinytale.errors import TaleError
-from tinytale.model.folder import NAMES, is_gpt2, load_model, read_config, save_model
+from tinytale.model.folder import ALIASES, NAMES, is_gpt2, load_model, read_config, save_model
 from tinytale.model.gpt2 import GPT2
 
 SHAPE = {"vocab_size": 11, "context_length": 6, "layers": 2, "heads": 2, "width": 8, "layer_norm_epsilon": 0.001}
@@ -23,6 +23,7 @@ VARIANTS = [
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     save_model(tmp_path / "model", GPT2(ModelConfig(**SHAPE)), end_of_text=10)
+    (tmp_path / "model" / "model.safetensors.sha256").unlink()  # as folders of other programs have none
     return tmp_path / "model"
 
 
@@ -117,6 +118,10 @@ def test_defaults_are_those_of_gpt2_small(tmp_path: Path):
         ({"layer_norm_epsilon": None}, "layer_norm_epsilon is None"),
         ({"resid_pdrop": 10**400}, "dropout"),
         ({"n_layer": 3}, "holds 2 layers; config.json says 3"),
+        ({"n_layer": 100_000}, "layers is 100000; expected a whole number from 1 to 1024"),
+        ({"hidden_size": 16}, "hidden_size is 16 and n_embd 8; expected one number"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads is"),
         ({"n_embd": 16, "n_inner": None}, "wte.weight has shape (11, 8)"),
         ({"vocab_size": 12}, "wte.weight has shape (11, 8)"),
         ({"vocab_size": 10**30}, "vocab_size is 1000"),
@@ -131,6 +136,82 @@ def test_a_config_of_something_else_is_refused_with_what_is_wrong(folder: Path, 
     with pytest.raises(TaleError) as error:
         load_model(folder)
     assert message in str(error.value) and str(folder) in str(error.value)
+
+
+def test_names_that_transformers_takes_for_gpt2s_own_are_read(folder: Path):
+    path = folder / "config.json"
+    content, before = json.loads(path.read_text()), read_config(folder)
+    for alias, name in ALIASES.items():
+        content[alias] = content.pop(name)
+    path.write_text(json.dumps(content))
+    assert read_config(folder) == before
+    load_model(folder)
+    transformers = pytest.importorskip("transformers")
+    assert transformers.GPT2Config.attribute_map == ALIASES
+
+
+OTHER = {
+    "activation_function": "relu",
+    "n_inner": 16,
+    "vocab_size": 12,
+    "n_positions": 7,
+    "n_embd": 16,
+    "n_layer": 1,
+    "n_head": 1,
+    "bos_token_id": 3,
+    "eos_token_id": 3,
+    "pad_token_id": 3,
+    "layer_norm_epsilon": 0.5,
+    "chunk_size_feed_forward": 2,
+    "dtype": "float32",
+    "summary_type": "last",
+    "summary_activation": "tanh",
+    "problem_type": "regression",
+    "return_dict": True,  # its other value only changes what calls return
+    "id2label": {"0": "a"},
+    "label2id": {"a": 0},
+    "architectures": ["GPT2Model"],
+    "_name_or_path": "x",
+    "model_type": "gpt2",
+    "transformers_version": "4.0.0",
+}
+"""Another value of every setting that is not a switch or a probability."""
+
+
+def test_every_setting_of_gpt2_is_refused_or_gives_the_logits_of_transformers(folder: Path):
+    """Whatever transformers' own GPT2Config knows: a setting that a new version adds fails here."""
+    transformers = pytest.importorskip("transformers")
+    path, tokens_BT = folder / "config.json", torch.tensor([[3, 1, 4, 1, 5, 9]])
+    original = json.loads(path.read_text())
+    weights = load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    save_file({n: torch.randn(t.shape, generator=generator) for n, t in weights.items()}, folder / "model.safetensors")
+    refused = set()
+    for name, value in transformers.GPT2Config().to_dict().items():
+        other = OTHER.get(name, not value if isinstance(value, bool) else 0.5 if isinstance(value, float) else None)
+        assert other is not None, f"{name} is new, or no switch: give it another value in OTHER"
+        path.write_text(json.dumps(original | {name: other}))
+        try:
+            ours = load_model(folder)
+        except TaleError as error:
+            assert name in str(error) or name in ("vocab_size", "n_positions", "n_embd", "n_layer"), name
+            refused.add(name)
+            continue
+        theirs = transformers.GPT2LMHeadModel.from_pretrained(folder, attn_implementation="eager").eval()
+        with torch.no_grad():
+            logits_BTV = theirs(tokens_BT, use_cache=False, return_dict=True).logits
+            torch.testing.assert_close(ours(tokens_BT), logits_BTV, rtol=0, atol=2e-4, msg=name)
+    assert {"activation_function", "n_inner", "scale_attn_weights", "scale_attn_by_inverse_layer_idx"} <= refused
+    assert not {"reorder_and_upcast_attn", "layer_norm_epsilon", "n_head", "resid_pdrop"} & refused
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
+def test_a_small_file_that_asks_for_much_memory_is_refused(positions: str, tmp_path: Path):
+    """Sinusoids take no room in a file, and narrow positions little: the cache of a text would take gigabytes."""
+    shape = {"vocab_size": 11, "context_length": 2**19, "layers": 12, "heads": 1, "width": 2}
+    save_model(tmp_path, GPT2(ModelConfig(**shape, positions=positions)), end_of_text=10)
+    with pytest.raises(TaleError, match="n_positions is 524288, so the cache of one text would take 100,663,296 bytes"):
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["wpe.weight", "h.1.ln_2.bias"])
@@ -164,6 +245,7 @@ mutations = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0,
 def test_a_mutated_file_loads_or_is_refused_with_our_error(where, mutations, header, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp() / "mutated"
     save_model(folder, GPT2(ModelConfig(**SHAPE)), end_of_text=10)
+    (folder / "model.safetensors.sha256").unlink()
     content = bytearray((folder / where).read_bytes())
     reach = min(len(content), 1500) if header else len(content)  # most damage is done where the structure is
     for place, value in mutations:

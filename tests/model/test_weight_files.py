@@ -1,10 +1,12 @@
 """GPT-2 folders as other programs write them: in pieces, the output layer by itself; and pickles."""
 
 import contextlib
+import hashlib
 import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from tinytale.config import ModelConfig
 from tinytale.errors import TaleError
+from tinytale.model import weight_files
 from tinytale.model.folder import load_model, save_model
 from tinytale.model.gpt2 import GPT2
 from tinytale.model.weight_files import weights_digest
@@ -27,6 +30,7 @@ CONFIG = ModelConfig(vocab_size=11, context_length=6, layers=2, heads=2, width=8
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     save_model(tmp_path / "model", GPT2(CONFIG), end_of_text=10)
+    (tmp_path / "model" / "model.safetensors.sha256").unlink()  # as folders of other programs have none
     return tmp_path / "model"
 
 
@@ -153,6 +157,106 @@ def test_a_pickle_is_never_opened_and_the_message_says_how_to_convert_it(names: 
     assert same(load_model(folder), before)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="its names hold no quotes")
+def test_the_advice_quotes_names_for_the_shell(folder: Path):
+    """What a stranger calls a file is never a command of the person who copies the line."""
+    name = 'a"; touch INJ; $(touch INJ) `touch INJ` \'b".bin'
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(TaleError, match="is a pickle") as error:
+        load_model(folder)
+    line = str(error.value).partition("convert it: python ")[2]
+    done = subprocess.run(
+        ["sh", "-c", f"printf '%s\\n' {line}"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[2:] == [str(folder / "model.safetensors"), str(folder / name)]
+    assert not (folder / "INJ").exists()
+
+
+def test_the_advice_says_what_a_training_checkpoint_is(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """nanoGPT's, whose matrices lie the other way round: weights taken out of it would be of another model."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save({"model": weights, "optimizer": {}, "model_args": {"n_layer": 2}, "iter_num": 5}, folder / "ckpt.pt")
+    with pytest.raises(TaleError, match="is a pickle") as error:
+        load_model(folder)
+    c, code, *arguments = shlex.split(str(error.value).partition("convert it: python ")[2])
+    monkeypatch.setattr(sys, "argv", [c, *arguments])
+    with pytest.raises(SystemExit, match=r"training checkpoint with model, optimizer, model_args, iter_num \(nanoGPT"):
+        exec(code, {})
+    assert not (folder / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_weights_that_are_no_floating_point_numbers_are_refused(dtype: torch.dtype, folder: Path):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["wpe.weight"] = weights["wpe.weight"].to(dtype)
+    save_file(weights, path)
+    with pytest.raises(
+        TaleError, match=r"wpe\.weight holds numbers of format \w+; expected one of F64, F32, F16, BF16"
+    ):
+        load_model(folder)
+
+
+def test_a_git_lfs_pointer_is_named_as_such(folder: Path):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 9\n"
+    for name in ("model.safetensors", "config.json"):
+        (folder / name).write_text(pointer)
+        with pytest.raises(TaleError, match=rf"{name} is a Git LFS pointer.*git lfs pull"):
+            load_model(folder)
+
+
+def test_a_long_list_of_tensors_is_refused_before_it_is_read(folder: Path):
+    header = b"{}".ljust(2**24 + 1)
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(TaleError, match="its list of tensors has 16,777,217 bytes"):
+        load_model(folder)
+
+
+def test_a_flipped_bit_in_weights_with_their_sha256_is_noticed(tmp_path: Path):
+    save_model(tmp_path, GPT2(CONFIG), end_of_text=10)
+    path, beside = tmp_path / "model.safetensors", tmp_path / "model.safetensors.sha256"
+    whole = path.read_bytes()
+    assert beside.read_text() == f"{hashlib.sha256(whole).hexdigest()}  model.safetensors\n"
+    before = load_model(tmp_path)
+    for place in (0, 40, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(TaleError, match=r"model\.safetensors (is damaged: its SHA-256|cannot be read)"):
+            load_model(tmp_path)
+    beside.write_bytes(b"")
+    with pytest.raises(TaleError, match="is damaged"):
+        load_model(tmp_path)
+    path.write_bytes(whole)
+    beside.unlink()
+    assert same(load_model(tmp_path), before)
+
+
+def test_weights_that_a_trainer_replaces_meanwhile_are_not_called_damaged(tmp_path: Path, monkeypatch):
+    save_model(tmp_path, GPT2(CONFIG), end_of_text=10)
+    other = GPT2(CONFIG)
+    real, reads = weight_files.sha256_of, []
+
+    def replacing(path: Path) -> str:
+        if not reads:
+            save_model(tmp_path, other, end_of_text=10)
+        reads.append(path)
+        return real(path)
+
+    (tmp_path / "model.safetensors.sha256").write_text("0" * 64)
+    monkeypatch.setattr(weight_files, "sha256_of", replacing)
+    assert same(load_model(tmp_path), other) and len(reads) == 2
+
+
+def test_what_transformers_saves_has_no_sha256_of_before(tmp_path: Path):
+    transformers = pytest.importorskip("transformers")
+    save_model(tmp_path / "ours", GPT2(CONFIG), end_of_text=10)
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "ours")
+    with torch.no_grad():
+        theirs.transformer.wpe.weight += 1
+    theirs.save_pretrained(tmp_path / "tuned")
+    assert not same(load_model(tmp_path / "tuned"), load_model(tmp_path / "ours"))
+
+
 mutations = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4)
 
 
@@ -163,6 +267,7 @@ def test_a_mutated_piece_or_index_loads_or_is_refused_with_our_error(mutations, 
     shutil.rmtree(folder, ignore_errors=True)
     save_model(folder, GPT2(CONFIG), end_of_text=10)
     pieces(folder)
+    (folder / "model.safetensors.sha256").unlink()
     path = folder / "model.safetensors.index.json" if index else min(folder.glob("*.safetensors"))
     content = bytearray(path.read_bytes())
     for place, value in mutations:

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from rich.progress import Progress, TaskID
 
 from tinytale.console import console, progress_bar
-from tinytale.data.hub_client import PIECE, UnreachableError, attempt, bar_onto, client_settings
+from tinytale.data.hub_client import PIECE, UnreachableError, attempt, bar_onto, check_home, client_settings
 from tinytale.data.hub_files import HubFile, list_files
 from tinytale.errors import TaleError, UsageError
 
@@ -68,8 +68,10 @@ def resolve(spec: str) -> HubSource:
 
     Raises:
         UsageError: the spec is no such spec, or its selection finds nothing.
-        TaleError: no such data set or revision, no access, no stories in it, or no network and nothing remembered.
+        TaleError: no such data set or revision, no access, no stories in it, no folder to keep them in, or no network
+            and nothing remembered.
     """
+    check_home()
     match = SPEC.fullmatch(spec)
     if not match or not REPO.fullmatch(match["repo"]) or "" in (match["revision"], match["selection"]):
         raise UsageError(f"{spec!r} names no data set on the Hub: write hub:OWNER/NAME, then @REVISION or #SELECTION")
@@ -156,18 +158,19 @@ def _some(files: tuple[HubFile, ...]) -> str:
 
 def _fetch(source: HubSource, file: HubFile, progress: Progress, task: TaskID, done: int) -> Path:
     """Download one file that is not cached, after `done` bytes of others, and verify it; once more if corrupt."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
 
     what = f"{source.spec}: {file.path}"
 
     def once() -> str:
         progress.update(task, description=PurePosixPath(file.path).name, completed=done)
+        constants.DOWNLOAD_CHUNK_SIZE = min(PIECE, file.bytes + 1)  # so that a byte too many is seen as it comes
         return hf_hub_download(
             source.repo,
             file.path,
             repo_type="dataset",
             revision=source.revision,
-            tqdm_class=bar_onto(progress, task),
+            tqdm_class=bar_onto(progress, task, what, file.bytes),
         )
 
     fault = None

@@ -26,15 +26,36 @@ class UnreachableError(TaleError):
     """The Hub gave no answer: no network, offline mode, or a failing server."""
 
 
-def bar_onto(progress: Progress, task: TaskID) -> type:
-    """A progress bar for the client, which draws nothing itself and moves our own."""
+def check_home() -> None:
+    """Whether there is a folder for what comes from the Hub; the client would take one that is called `~`.
+
+    Raises:
+        TaleError: there is none.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HOME.startswith("~"):
+        raise TaleError("files from the Hub are kept in the home folder, and there is none; set HF_HOME to a folder")
+
+
+def bar_onto(progress: Progress, task: TaskID, what: str, size: int) -> type:
+    """A progress bar for the client, which draws nothing itself and moves our own.
+
+    It ends a download, by a TaleError, that has more bytes than the list of files says: it may have no end.
+    """
     from huggingface_hub.utils import tqdm
 
     class Forward(tqdm):
         def __init__(self, *args: Any, **settings: Any):
             super().__init__(*args, **{**settings, "disable": True})
+            self.arrived = settings.get("initial", 0)
 
         def update(self, n: int | float | None = 1) -> None:
+            self.arrived += n or 0
+            if self.arrived > size:
+                raise TaleError(
+                    f"{what}: the Hub sends more than the {size:,} bytes that it has listed; it was not kept"
+                )
             progress.advance(task, n or 0)
 
         def update_transfer(self, n: int | float) -> None:

@@ -21,6 +21,9 @@ from tinytale.files import read_json, write_json
 REPLY_TIME = 30.0
 """Seconds that the Hub has for its list of files; the client has no limit of its own there."""
 
+MOST_FILES = 100_000
+"""Files of a data set; the largest ones on the Hub have a third of these."""
+
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -76,8 +79,10 @@ def _ask(repo: str, asked: str) -> tuple[str, tuple[HubFile, ...]]:
     info = HfApi().dataset_info(repo, revision=asked, files_metadata=True, timeout=REPLY_TIME)
     if not info.sha or not COMMIT.fullmatch(info.sha):
         raise TaleError(f"hub:{repo}@{asked}: the Hub named no commit but {info.sha!r}; check HF_ENDPOINT")
-    files = []
-    for entry in info.siblings or ():
+    entries, files = info.siblings or [], []
+    if len(entries) > MOST_FILES:
+        raise TaleError(f"hub:{repo}@{asked} has {len(entries):,} files; expected {MOST_FILES:,} at most")
+    for entry in entries:
         size, sha256 = (entry.lfs.size, entry.lfs.sha256) if entry.lfs else (entry.size, None)
         if size is None or not (sha256 or entry.blob_id):
             raise TaleError(f"hub:{repo}@{asked}: the Hub gave no size or no hash of {entry.rfilename}")

@@ -9,6 +9,7 @@ from jaxtyping import Int64
 from tinytale.data.shards import BLOCK, Manifest
 from tinytale.data.splits import SPLITS, Split
 from tinytale.data.tokenizer import TOKENIZER_FILE, Tokenizer, read_tokenizer
+from tinytale.errors import TaleError
 
 
 class StoredStories:
@@ -18,6 +19,7 @@ class StoredStories:
     """
 
     def __init__(self, folder: Path, manifest: Manifest, split: Split, tokenizer: Tokenizer):
+        self._folder = folder
         self._tokens = manifest.tokens(folder, split)
         self._bytes = [tokenizer.token_bytes(index) for index in range(tokenizer.vocab_size)]
         self._ends = self._tokens.ends_of_text(tokenizer.end_of_text)
@@ -35,7 +37,13 @@ class StoredStories:
         return self._decode(self._tokens[int(self._ends[index]) + 1 : int(self._ends[index + 1])])
 
     def _decode(self, tokens_T: Int64[np.ndarray, " T"]) -> str:
-        return b"".join(map(self._bytes.__getitem__, tokens_T.tolist())).decode("utf-8")
+        try:
+            return b"".join(map(self._bytes.__getitem__, tokens_T.tolist())).decode("utf-8")
+        except (UnicodeDecodeError, IndexError) as error:
+            raise TaleError(
+                f"{self._folder} holds a story that is no text: its shards or its tokenizer were changed; prepare it"
+                " again"
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         """Every story in order; about `BLOCK` tokens are in memory at a time."""

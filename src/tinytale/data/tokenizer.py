@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int, Int64
 
+from tinytale.data.added_tokens import added_token, with_tokens_beside
 from tinytale.data.bytelevel import bytes_of, check_byte_level, splits_like_gpt2
+from tinytale.data.hub_client import check_home
 from tinytale.data.words import WordEncoder
 from tinytale.errors import TaleError, UsageError
-from tinytale.files import sha256_of, write_text
+from tinytale.files import refuse_lfs_pointer, sha256_of, write_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Engine
@@ -28,6 +30,15 @@ SMALLEST = 257
 
 LEAST_SEEN = 2
 """A pair of tokens must occur this often to become a token."""
+
+PROBE = (
+    "Once upon a  time, it's 12 o'clock.\n\n \t Zoë’s 🦊 从前\r\n\0\u00a0\u2028"
+    f" {END_OF_TEXT}{END_OF_TEXT.upper()}  e\u0301 \n"
+)
+"""What every tokenizer must give back as it was: blanks of all kinds, accents, other scripts, what spells a token."""
+
+PROBED = 1024
+"""So many added tokens are tried out, too."""
 
 LONG_RUN = re.compile(r"\s*\S{1,256}")
 TOO_LONG_RUN = re.compile(r"\S{257}")
@@ -47,7 +58,7 @@ class Tokenizer:
     It adds nothing by itself. The engine, of the `tokenizers` library, does the merging; see `words` for the speed.
 
     Raises:
-        TaleError: the engine has no `<|endoftext|>`, or changes text instead of encoding its bytes.
+        TaleError: the engine has no `<|endoftext|>`, or is not known to encode text without loss.
     """
 
     def __init__(self, engine: "Engine"):
@@ -59,20 +70,52 @@ class Tokenizer:
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
             raise TaleError("the tokenizer's ids are not 0, 1, 2 and so on without a gap")
         settings = json.loads(engine.to_str())
-        check_byte_level(settings)
+        check_byte_level(settings, END_OF_TEXT)
         self.vocab_size = len(vocabulary)
         self.end_of_text = vocabulary[END_OF_TEXT]
         self.dtype = token_dtype(self.vocab_size)
-        special = {token["id"] for token in settings["added_tokens"] if token["special"]}
         self._bytes = [b""] * self.vocab_size
-        for token, index in vocabulary.items():
-            if index not in special:
-                self._bytes[index] = bytes_of(token)
+        for token, index in settings["model"]["vocab"].items():
+            self._bytes[index] = bytes_of(token)
+        self._added = {token["id"]: token["content"] for token in settings["added_tokens"]}
+        for index, text in self._added.items():  # the text itself, not the stand-ins of its bytes
+            if self._bytes[index] not in (b"", text.encode()):
+                raise TaleError(f"its added token {text!r} has the id of a token that stands for another text")
+            self._bytes[index] = text.encode()
+        self._bytes[self.end_of_text] = b""
         if not {bytes([byte]) for byte in range(256)} <= set(self._bytes):
             raise TaleError("the tokenizer lacks a token for some byte, so it would lose text")
         if self.end_of_text in self._merge(END_OF_TEXT):
             raise TaleError(f"the tokenizer does not keep text that spells {END_OF_TEXT} apart from the token")
         self._encode = WordEncoder(self._merge, self.dtype) if splits_like_gpt2(settings) else self._encode_whole
+        self._try_out()
+
+    def _try_out(self) -> None:
+        """Send a text there and back, twice: what loses text, or encodes it otherwise each time, shows here."""
+        text = PROBE + "".join(f" {token}  {token}\n" for token in list(self._added.values())[:PROBED])
+        ids = self._merge(text)
+        if self.decode(ids) != text or not ids == self._merge(text) == self.encode(text):
+            raise TaleError("the tokenizer loses text, or encodes a text otherwise each time")
+
+    def fitted(self, rows: int) -> "Tokenizer":
+        """This tokenizer for a model that knows `rows` tokens: without added tokens beyond these, as transformers adds.
+
+        Raises:
+            TaleError: a token beyond these is one that text can hold, so the two do not belong together.
+        """
+        if self.vocab_size <= rows:
+            return self
+        names = self.engine.get_vocab(with_added_tokens=True)
+        for token, index in names.items():
+            if index >= rows and index not in self._added:
+                raise TaleError(
+                    f"the tokenizer has {self.vocab_size} tokens, its model knows {rows}; {token!r} belongs to another"
+                    " model"
+                )
+        settings = json.loads(self.engine.to_str())
+        settings["added_tokens"] = [token for token in settings["added_tokens"] if token["id"] < rows]
+        settings["model"]["vocab"] = {token: n for token, n in settings["model"]["vocab"].items() if n < rows}
+        return Tokenizer(_engine(settings))
 
     def _merge(self, text: str) -> list[int]:
         try:
@@ -187,23 +230,32 @@ def _in_pieces(story: str) -> list[str]:
     return LONG_RUN.findall(story) if TOO_LONG_RUN.search(story) else [story]
 
 
-def load_tokenizer(spec: str | Path) -> Tokenizer:
+def load_tokenizer(spec: str | Path, rows: int | None = None) -> Tokenizer:
     """A tokenizer from a folder with `tokenizer.json`, or with `vocab.json` and `merges.txt`; or `gpt2` from the Hub.
+
+    Args:
+        spec: the folder, or `gpt2`.
+        rows: how many tokens the model knows that it is for; added tokens beyond these are left out.
 
     Raises:
         UsageError: there is no such folder, or neither kind of file in it.
-        TaleError: the files are damaged, the tokenizer is not byte-level BPE, it lacks `<|endoftext|>`, or the Hub
-            cannot be reached.
+        TaleError: the files are damaged, the tokenizer is not byte-level BPE, it lacks `<|endoftext|>`, it belongs to a
+            model that knows more tokens, or the Hub cannot be reached.
     """
+    tokenizer = _load(spec)
+    return tokenizer if rows is None else _guarded(Path(spec), lambda: tokenizer.fitted(rows))
+
+
+def _load(spec: str | Path) -> Tokenizer:
     if spec == "gpt2":
         files = [_gpt2_file(name) for name in GPT2_FILES]
-        return _from_merges(*files)
+        return _guarded(files[0], lambda: _from_settings(_of_merges(*files)))
     folder = Path(spec).expanduser()
     whole, vocabulary, merges = folder / TOKENIZER_FILE, folder / "vocab.json", folder / "merges.txt"
     if whole.is_file():
         return read_tokenizer(whole)
     if vocabulary.is_file() and merges.is_file():
-        return _from_merges(vocabulary, merges)
+        return _guarded(vocabulary, lambda: _from_settings(with_tokens_beside(_of_merges(vocabulary, merges), folder)))
     raise UsageError(
         f"no tokenizer in {str(spec)!r}; expected gpt2, or a folder with {TOKENIZER_FILE}, or with vocab.json and "
         "merges.txt"
@@ -211,36 +263,50 @@ def load_tokenizer(spec: str | Path) -> Tokenizer:
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """Read a `tokenizer.json`, leaving out anything by which it would add tokens, cut or pad.
+    """Read a `tokenizer.json` and what stands beside it, leaving out anything by which it would add, cut or pad.
 
     Raises:
         TaleError: it is damaged or of another kind; the message names it.
     """
-
-    def read() -> "Engine":
-        from tokenizers import Tokenizer as Engine
-
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        return Engine.from_str(json.dumps(settings | {"post_processor": None, "truncation": None, "padding": None}))
-
-    return _guarded(path, lambda: Tokenizer(read()))
+    return _guarded(path, lambda: _from_settings(with_tokens_beside(_json(path), path.parent)))
 
 
-def _from_merges(vocabulary: Path, merges: Path) -> Tokenizer:
-    """GPT-2's own format."""
+def _from_settings(settings: dict[str, Any]) -> Tokenizer:
+    """The tokenizer of what a `tokenizer.json` holds: every one that is read from a file passes here.
 
-    def read() -> Tokenizer:
-        from tokenizers import AddedToken, decoders, models, pre_tokenizers
-        from tokenizers import Tokenizer as Engine
+    Tokens that were added as special are found in text, as transformers finds them; `<|endoftext|>` alone is not.
+    """
+    check_byte_level(settings, END_OF_TEXT)  # before the engine sees it, which runs what it reads
+    added = [token | {"special": token["content"] == END_OF_TEXT} for token in settings.get("added_tokens") or ()]
+    return Tokenizer(_engine(settings | {"added_tokens": added}))
 
-        engine = Engine(models.BPE.from_file(str(vocabulary), str(merges)))
-        engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        engine.decoder = decoders.ByteLevel()
-        if engine.token_to_id(END_OF_TEXT) is not None:
-            engine.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
-        return Tokenizer(engine)
 
-    return _guarded(vocabulary, read)
+def _engine(settings: dict[str, Any]) -> "Engine":
+    from tokenizers import Tokenizer as Engine
+
+    return Engine.from_str(json.dumps(settings | {"post_processor": None, "truncation": None, "padding": None}))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    refuse_lfs_pointer(path)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _of_merges(vocabulary: Path, merges: Path) -> dict[str, Any]:
+    """GPT-2's own format as what a `tokenizer.json` holds."""
+    refuse_lfs_pointer(merges)
+    known = _json(vocabulary)
+    lines = [line.rstrip("\r") for line in merges.read_text(encoding="utf-8").split("\n")]
+    pairs = [line for line in lines if line and not line.startswith("#version")]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    ends = [added_token(END_OF_TEXT, known[END_OF_TEXT])] if END_OF_TEXT in known else []
+    return {
+        "version": "1.0",
+        "added_tokens": ends,
+        "pre_tokenizer": byte_level,
+        "decoder": byte_level | {"add_prefix_space": True},
+        "model": {"type": "BPE", "vocab": known, "merges": pairs},
+    }
 
 
 def _guarded(path: Path, read: Any) -> Tokenizer:
@@ -259,6 +325,7 @@ def _gpt2_file(name: str) -> Path:
     """One file of GPT-2's tokenizer from the Hub or its cache, verified; fetched again if it is corrupt."""
     from huggingface_hub import hf_hub_download
 
+    check_home()
     for again in (False, True):
         try:
             path = Path(hf_hub_download(GPT2_REPO, name, revision=GPT2_REVISION, force_download=again))

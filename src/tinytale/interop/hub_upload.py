@@ -9,7 +9,7 @@ from tinytale.advice import command
 from tinytale.data.hub_client import client_settings
 from tinytale.errors import TaleError, UsageError
 from tinytale.interop.model_folder import card_and_settings, is_own_file
-from tinytale.model.weight_files import INDEX, weight_paths
+from tinytale.model.weight_files import DIGEST, INDEX, weight_paths
 from tinytale.runs import RunFolder, model_folder
 
 PUBLISHED = (
@@ -21,6 +21,7 @@ PUBLISHED = (
     "merges.txt",
     "special_tokens_map.json",
     INDEX,
+    DIGEST,
 )
 """What goes along with weights and card; anything else in the folder stays behind."""
 

@@ -40,9 +40,10 @@ def import_model(folder: Path, tokenizer_from: str | Path, out: Path, dtype: tor
         TaleError: a file is damaged, the folder holds another model than GPT-2, or the disk refuses.
     """
     check_new(out)
-    source, tokenizer = load_model(folder), load_tokenizer(tokenizer_from)
+    source = load_model(folder)
+    tokenizer = load_tokenizer(tokenizer_from, source.config.vocab_size)
     rows_cut = source.config.vocab_size - tokenizer.vocab_size
-    if not 0 <= rows_cut <= PADDING:
+    if rows_cut > PADDING:
         raise TaleError(
             f"the tokenizer of {tokenizer_from} has {tokenizer.vocab_size} tokens, the model of {folder} knows"
             f" {source.config.vocab_size}; one of them belongs to another model"

@@ -18,7 +18,7 @@ from tinytale.errors import TaleError, UsageError
 from tinytale.files import read_json, write_bytes, write_json
 from tinytale.model.attention import Kernels
 from tinytale.model.gpt2 import GPT2
-from tinytale.model.weight_files import StoredWeights, open_weights
+from tinytale.model.weight_files import SINGLE, StoredWeights, open_weights, write_weights
 
 NAMES = (
     # ours                           Hugging Face's      transposed
@@ -45,6 +45,31 @@ _NOT_WEIGHTS = re.compile(r"^(h\.\d+\.attn\.(bias|masked_bias)|lm_head\.weight)$
 """What GPT-2 files may hold besides weights: causal masks, and the output layer, which is the embedding again."""
 CHAT_TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
 """A conversation is one story: its turns follow one another, as our server takes them."""
+
+
+ALIASES = {
+    "hidden_size": "n_embd",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}
+"""Names that transformers takes for GPT-2's own."""
+
+EXPECTED = {
+    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "add_cross_attention": (False,),
+    "is_encoder_decoder": (False,),
+    "tie_word_embeddings": (True, False),
+    "quantization_config": (None,),
+    "pruned_heads": (None, {}, []),
+}
+"""What changes GPT-2's function, and the values that leave it as it is; the first is the default."""
+
+CACHE_ROOM, CACHE_SHARE = 2**23, 8
+"""A text's keys and values may take these bytes, and so many times the bytes of the weights. GPT-2's take a sixth of
+its weights; sinusoids, of which no file holds any, could ask for all memory."""
 
 
 def hugging_face_name(name: str) -> tuple[str, bool]:
@@ -109,7 +134,7 @@ def save_weights(folder: Path, model: GPT2, dtype: torch.dtype = torch.float32) 
     for name, parameter in model.state_dict().items():
         theirs, transposed = hugging_face_name(name)
         weights[theirs] = (parameter.T if transposed else parameter).to("cpu", dtype).contiguous()
-    write_bytes(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
+    write_weights(folder / SINGLE, save(weights, metadata={"format": "pt"}))
 
 
 def save_model(
@@ -160,15 +185,11 @@ def read_config(folder: Path) -> ModelConfig:
         kind = content.get("model_type") if isinstance(content, dict) else type(content).__name__
         raise TaleError(f"{path} describes a model of type {kind!r}; expected 'gpt2'")
     own = content["model_type"] == "tinytale"
+    for alias, name in ALIASES.items():
+        if alias in content and content.setdefault(name, content[alias]) != content[alias]:
+            raise TaleError(f"{path}: {alias} is {content[alias]!r} and {name} {content[name]!r}; expected one number")
     width = content.get("n_embd", 768)
-    expected = {
-        "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
-        "n_inner": (None, 4 * width if isinstance(width, int) else None),
-        "scale_attn_weights": (True,),
-        "scale_attn_by_inverse_layer_idx": (False,),
-        "add_cross_attention": (False,),
-        "tie_word_embeddings": (True, False),
-    }
+    expected = EXPECTED | {"n_inner": (None, 4 * width if isinstance(width, int) else None)}
     for name, values in expected.items():
         if content.get(name, values[0]) not in values:
             raise TaleError(f"{path}: {name} is {content[name]!r}; expected {values[0]!r}, as in GPT-2")
@@ -218,6 +239,7 @@ def load_model(folder: Path, kernels: Kernels = "fused", dtype: torch.dtype = to
         strangers = [name for name in stored if name not in known and not _NOT_WEIGHTS.match(name)]
         if strangers:
             raise TaleError(f"{stored.source} holds {strangers[0]}, which GPT-2 does not have")
+    _check_cache(config, sum(tensor.nbytes for tensor in weights.values()), folder)
     model.load_state_dict(weights, assign=True)
     return model.requires_grad_(True).eval()
 
@@ -230,6 +252,16 @@ def _matching(stored: StoredWeights, name: str, transposed: bool, shape: torch.S
         raise TaleError(f"{stored.where(name)} has shape {found}, which is not the shape that config.json calls for")
     tensor = stored.read(name)
     return tensor.T.contiguous() if transposed else tensor
+
+
+def _check_cache(config: ModelConfig, weights: int, folder: Path) -> None:
+    """Refuse a small file that asks for much memory once it tells a story."""
+    needed = 2 * config.layers * config.context_length * config.width * 4
+    if needed > CACHE_ROOM + CACHE_SHARE * weights:
+        raise TaleError(
+            f"{folder / 'config.json'}: n_positions is {config.context_length}, so the cache of one text would take"
+            f" {needed:,} bytes, out of all proportion to {weights:,} bytes of weights"
+        )
 
 
 def _check_tied(stored: StoredWeights, folder: Path) -> None:

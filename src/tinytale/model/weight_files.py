@@ -1,7 +1,10 @@
 """The tensors of a GPT-2 folder: in one `model.safetensors`, or in several with an index; never in a pickle."""
 
 import hashlib
+import os
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tinytale.errors import TaleError
-from tinytale.files import read_json, sha256_of
+from tinytale.files import read_json, refuse_lfs_pointer, sha256_of, write_bytes, write_text
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PREFIX = "transformer."
@@ -22,9 +25,21 @@ PICKLES = ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 CONVERT = (
     "import sys, torch; from safetensors.torch import save_file; out, *files = sys.argv[1:]; w = {};"
     " [w.update(torch.load(file, 'cpu', weights_only=True)) for file in files];"
+    " all(map(torch.is_tensor, w.values())) or sys.exit('This is no file of weights, but a training checkpoint with '"
+    " + ', '.join(map(str, w)) + ' (nanoGPT writes such). Its layout is its own: let the program that wrote it save the"
+    " model in the layout of Hugging Face transformers, and import that folder.');"
     " save_file({n: t.clone().contiguous() for n, t in w.items()}, out, {'format': 'pt'})"
 )
 """What makes a safetensors file of pickles, in the torch and safetensors that tinytale needs anyway."""
+
+DIGEST = SINGLE + ".sha256"
+"""Beside the weights, their SHA-256 as `sha256sum` writes it; other programs do not read it."""
+
+HEADER_LIMIT = 2**24
+"""Bytes of a safetensors file's list of tensors; a GPT-2 of a thousand layers has a list of two million."""
+
+FORMATS = ("F64", "F32", "F16", "BF16")
+"""Number formats of weights that are read. Whole numbers, complex or packed ones are no weights of a GPT-2."""
 
 
 def weight_paths(folder: Path) -> list[Path]:
@@ -93,9 +108,18 @@ class StoredWeights:
             return tuple(file.get_slice(stored).get_shape())
 
     def read(self, name: str) -> Tensor:
-        """A tensor as it is stored."""
+        """A tensor as it is stored.
+
+        Raises:
+            TaleError: it does not hold floating-point numbers, or cannot be read.
+        """
         path, file, stored = self._places[name]
         with _reading(path):
+            kind = file.get_slice(stored).get_dtype()
+            if kind not in FORMATS:
+                raise TaleError(
+                    f"{self.where(name)} holds numbers of format {kind}; expected one of {', '.join(FORMATS)}"
+                )
             return file.get_tensor(stored)
 
 
@@ -104,14 +128,68 @@ def open_weights(folder: Path) -> Iterator[StoredWeights]:
     """The weights of a GPT-2 folder.
 
     Raises:
-        TaleError: as `weight_paths`; or a file is not safetensors, or two hold the same name.
+        TaleError: as `weight_paths`; or a file is not safetensors or not the one of its SHA-256, or two hold the same
+            name.
     """
     with ExitStack() as stack:
         files = {}
         for path in weight_paths(folder):
             with _reading(path):
+                _check_beginning(path)
+                _check_digest(path)
                 files[path] = stack.enter_context(safe_open(path, framework="pt"))
         yield StoredWeights(files)
+
+
+def write_weights(path: Path, content: bytes) -> None:
+    """Write `model.safetensors` and, beside it, its SHA-256, which whoever loads it compares.
+
+    Between the two there is no SHA-256, so that a process that is killed or reads meanwhile finds nothing wrong.
+
+    Raises:
+        TaleError: the disk refuses.
+    """
+    beside = path.with_name(DIGEST)
+    try:
+        beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise TaleError(f"cannot write {beside}: {error.strerror}") from error
+    write_bytes(path, content)
+    write_text(beside, f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
+
+
+def _check_beginning(path: Path) -> None:
+    """Refuse what is no file of weights, or would take memory before that is known."""
+    refuse_lfs_pointer(path)
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > HEADER_LIMIT:
+        raise TaleError(
+            f"{path} cannot be read as safetensors: its list of tensors has {length:,} bytes; a GPT-2's has at most"
+            f" {HEADER_LIMIT:,}"
+        )
+
+
+def _check_digest(path: Path) -> None:
+    """Compare a file with the SHA-256 beside it, if there is one; a trainer may replace both meanwhile."""
+    beside = path.with_name(DIGEST)
+    while path.name == SINGLE and (said := _said(beside)):
+        found = sha256_of(path)
+        if found == said:
+            return
+        if said == _said(beside):
+            raise TaleError(
+                f"{path} is damaged: its SHA-256 is {found[:16]}..., and {DIGEST} says {said[:16]}...; fetch or export"
+                f" it again, or, if other weights were put there on purpose, delete {beside}"
+            )
+
+
+def _said(beside: Path) -> str:
+    """The SHA-256 that a file names; nothing without such a file."""
+    try:
+        return (beside.read_bytes()[:200].decode("utf-8", "replace").split() or ["no SHA-256"])[0]
+    except FileNotFoundError:
+        return ""
 
 
 @contextmanager
@@ -130,8 +208,13 @@ def _about_pickles(folder: Path) -> str:
 
 def how_to_convert(pickles: list[Path]) -> str:
     """How a person makes weights that tinytale reads of pickles, which it never opens."""
-    files = " ".join(f'"{path}"' for path in pickles)
+    out, *files = map(_quoted, [pickles[0].parent / SINGLE, *pickles])
     return (
         f"{pickles[0].name} is a pickle, which is never opened, since a pickle can run any program. If you trust it,"
-        f' convert it: python -c "{CONVERT}" "{pickles[0].parent / SINGLE}" {files}'
+        f' convert it: python -c "{CONVERT}" {out} {" ".join(files)}'
     )
+
+
+def _quoted(path: Path) -> str:
+    """A path as a person can type it, whatever it holds."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
