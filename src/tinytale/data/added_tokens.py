@@ -38,7 +38,7 @@ def with_tokens_beside(settings: dict[str, Any], folder: Path) -> dict[str, Any]
             )
     if not (folder / "tokenizer.json").is_file() and config.get("tokenizer_class") not in CLASSES:
         raise TaleError(f"{SETTINGS} beside it says tokenizer_class: {config['tokenizer_class']!r}; expected GPT-2's")
-    added = list(settings.get("added_tokens") or ())
+    added: list[dict[str, Any]] = list(settings.get("added_tokens") or ())
     ids = dict(settings["model"]["vocab"]) | {token["content"]: token["id"] for token in added}
     known = {token["content"] for token in added}
     for token in [*_numbered(config, folder), *_with_roles(config, folder)]:
