@@ -437,3 +437,18 @@ def test_real_tinystories(tmp_path):
     tokens, tokenizer = manifest.tokens(out, "test")[:100_000], load_tokenizer(out)
     assert "".join(source).startswith(tokenizer.decode(tokens))
     assert json.loads((out / "manifest.json").read_text(encoding="utf-8"))["settings"]["source"] == "train.txt"
+
+
+def test_a_script_without_a_main_guard_prepares_a_small_text(tmp_path, monkeypatch):
+    """A process that is spawned imports the script anew, and would prepare the same folder again."""
+    source = write_stories(tmp_path / "stories.txt", make_stories(60))
+    monkeypatch.setattr("tinytale.data.prepare.available_cores", lambda: 4)
+    asked = []
+    real = encode_tasks
+    monkeypatch.setattr(
+        "tinytale.data.prepare.encode_tasks", lambda *those: asked.append(those[2]) or real(*those[:2], 1)
+    )
+    prepare(str(source), tmp_path / "small", vocab_size=300)
+    monkeypatch.setattr("tinytale.data.prepare.SHARD_BYTES", 1000)
+    prepare(str(source), tmp_path / "large", vocab_size=300)
+    assert asked == [1, 4]

@@ -55,7 +55,7 @@ def prepare(
         In this share of the train stories (0.3, say), replace names throughout by rare or invented ones, so that the
         model learns to repeat names that it does not know. For languages that keep capital letters for names.
     processes
-        Processes that encode; all cores by default. The result is the same.
+        Processes that encode; by default one for each core, for a small text one. The result is the same.
     json
         Print the manifest and the digest as one JSON object on standard output.
     """

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
-from tinytale.data.encoding import Task, encode_tasks, tasks_of
+from tinytale.data.encoding import SHARD_BYTES, Task, encode_tasks, tasks_of
 from tinytale.data.ledger import LEDGER_FILE, Ledger
 from tinytale.data.names import Renamer, find_names
 from tinytale.data.raw_files import AS_USUAL, ReadingOptions, check
@@ -64,7 +64,8 @@ def prepare(
     `stories` takes only the first so many of the train files. `test` names a source of test stories; without it, and
     without test files in the source, they are carved from the train stories, as the dev split always is. With
     `tokenizer`, `vocab_size` does not count; without either, there are 8,192 tokens, or as many as the text allows.
-    `options` say how files become stories. In the share `rename` of the train stories names become rare ones
+    `options` say how files become stories. Without `processes` there is one for each core, or only this one for a text
+    of less than a shard; a script that prepares more needs its `if __name__ == "__main__":`. In the share `rename` of the train stories names become rare ones
     (`names.py`); the tokenizer, and the dev and test stories, are made from the text as it is.
 
     Raises:
@@ -124,7 +125,8 @@ def prepare(
             say(f"{out} is prepared already; every file in it is as it was written")
         else:
             job = _Job(opened, out, request, given, progress, say)
-            manifest = job.run(processes or available_cores())
+            one_shard = opened.text_bytes < SHARD_BYTES  # other processes would only start, and import a script anew
+            manifest = job.run(processes or (1 if one_shard else available_cores()))
         for line in remarks(opened, manifest):
             say(line)
         _sweep(out, manifest)

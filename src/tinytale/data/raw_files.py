@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from tinytale.errors import TaleError, UsageError
+from tinytale.files import LFS_POINTER
 
 Errors: TypeAlias = Literal["strict", "replace"]
 
@@ -27,7 +28,7 @@ CHUNK = 2**20
 HEAD = 2**16
 
 NO_TEXT = {
-    b"version https://git-lfs.github.com/spec/": "a Git LFS pointer, not the file itself; fetch it: git lfs pull",
+    LFS_POINTER: "a Git LFS pointer, not the file itself; fetch it: git lfs pull",
     b"%PDF-": "a PDF; save its text as .txt, for example: pdftotext FILE.pdf",
     b"PK\x03\x04": "a ZIP archive (.docx, .epub and .odt are such too); unpack it, or save its text as .txt",
     b"\x1f\x8b": "compressed with gzip; unpack it: gunzip FILE",
