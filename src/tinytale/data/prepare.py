@@ -64,9 +64,10 @@ def prepare(
     `stories` takes only the first so many of the train files. `test` names a source of test stories; without it, and
     without test files in the source, they are carved from the train stories, as the dev split always is. With
     `tokenizer`, `vocab_size` does not count; without either, there are 8,192 tokens, or as many as the text allows.
-    `options` say how files become stories. Without `processes` there is one for each core, or only this one for a text
-    of less than a shard; a script that prepares more needs its `if __name__ == "__main__":`. In the share `rename` of the train stories names become rare ones
-    (`names.py`); the tokenizer, and the dev and test stories, are made from the text as it is.
+    `options` say how files become stories. In the share `rename` of the train stories names become rare ones
+    (`names.py`); the tokenizer, and the dev and test stories, are made from the text as it is. Without `processes`
+    there is one for each core, or only this one for a text of less than a shard; a script that prepares more needs its
+    `if __name__ == "__main__":`.
 
     Raises:
         UsageError: the request cannot be carried out, or `out` holds something else.
