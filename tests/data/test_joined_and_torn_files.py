@@ -40,9 +40,10 @@ def test_the_mark_of_utf32_is_not_taken_for_that_of_utf16(tmp_path, encoding):
 @pytest.mark.parametrize("content", [b"A fox.\nA hen.\n" + bytes(4096), "A fox.\n".encode("utf-32-le")])
 def test_what_a_crash_has_torn_is_refused_with_its_line(tmp_path, content):
     line = content.count(b"\n", 0, content.index(b"\0")) + 1
-    with pytest.raises(TaleError, match=rf"line {line}: holds NUL.*tr -d"):
+    with pytest.raises(TaleError, match=rf"line {line}: holds a row of NULs.*tr -d"):
         read(tmp_path, "a.txt", content)
     assert read(tmp_path, "a.txt", content, errors="replace")
+    assert read(tmp_path, "a.txt", "A\0fox.") == ["A\0fox."]
 
 
 @pytest.mark.parametrize(

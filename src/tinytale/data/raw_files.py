@@ -53,6 +53,9 @@ MARKS = {
 }
 """Byte order marks: what a file that begins with one is encoded in."""
 
+NOUGHTS = "\0\0\0"
+"""What a crash leaves in a file, and what a letter in UTF-32 has; one NUL may be in a text."""
+
 MARK = "\ufeff"
 """The same as a character: where files with marks were joined, it stands at the beginning of a line."""
 
@@ -211,10 +214,10 @@ class RawFile(Part):
                 line += error.object.count(b"\n", 0, error.start)
                 called = "UTF-8" if encoding.startswith("utf-8") else encoding
                 return f"{shown(self.path)}, line {line}: byte 0x{error.object[error.start]:02x} is not {called}"
-            if "\0" in text:
-                line += text.count("\n", 0, text.index("\0"))
+            if NOUGHTS in text:
+                line += text.count("\n", 0, text.index(NOUGHTS))
                 return (
-                    f"{shown(self.path)}, line {line}: holds NUL, which no text has; a file that was cut off by a crash"
+                    f"{shown(self.path)}, line {line}: holds a row of NULs; a file that a crash has torn"
                     " ends so, or it has another encoding (UTF-32, say); to delete it: tr -d '\\0' < FILE > NEW"
                 )
             line += text.count("\n")
