@@ -187,3 +187,8 @@ def test_a_file_that_is_not_toml_is_refused_by_name(tmp_path: Path, content: byt
         path.write_bytes(content)
     with pytest.raises(UsageError, match=r"my\.toml"):
         read_toml(path)
+
+
+def test_the_mark_that_some_editors_put_before_toml_is_no_damage(tmp_path: Path):
+    (tmp_path / "my.toml").write_text("[run]\nseed = 3\n", encoding="utf-8-sig")
+    assert read_toml(tmp_path / "my.toml") == {"run": {"seed": 3}}

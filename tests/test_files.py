@@ -16,6 +16,11 @@ def test_what_is_written_is_read_back(tmp_path: Path):
     assert (tmp_path / "deep" / "a.json").read_bytes().startswith('{\n  "b": "ö'.encode())
 
 
+def test_the_mark_that_some_editors_put_before_json_is_no_damage(tmp_path: Path):
+    (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+
+
 def test_sha256_is_the_standard_one(tmp_path: Path):
     write_text(tmp_path / "a", "abc")
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

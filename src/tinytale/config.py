@@ -358,7 +358,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         UsageError: it is missing, unreadable or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist; expected a TOML file of settings") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -149,7 +149,7 @@ def read_json(path: Path) -> Any:
         TaleError: the file is missing, is not UTF-8 or is not JSON; the message names it.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a mark before the text
     except FileNotFoundError as error:
         raise TaleError(f"{path} is missing") from error
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:

@@ -216,7 +216,7 @@ def test_other_kinds_of_file(tmp_path, name, content, stories):
             "id,story\n1,x\n",
             r"line 2: no text in field 'text'; name one with --field \(fields with text: id, s",
         ),
-        ("a.csv", 'text\n"open', "line 1: not a table as CSV has it"),
+        ("a.csv", 'text\n"open', "line 2: not a table as CSV has it"),
         ("a.json", '[{"text": ', "expected one JSON array of objects"),
         ("a.json", '["x"]', "item 0: expected a JSON object"),
         ("a.jsonl", '{"text": ' + "[" * 400 + "]" * 400 + "}", "no text in field 'text'"),

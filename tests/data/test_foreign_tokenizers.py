@@ -209,3 +209,12 @@ def test_a_git_lfs_pointer_is_named_as_such(name: str, plain: dict, tmp_path: Pa
     (folder / name).write_text(pointer)
     with pytest.raises(TaleError, match=re.escape(name) + " is a Git LFS pointer"):
         load_tokenizer(folder)
+
+
+@pytest.mark.parametrize("form", [write, write_merges])
+def test_the_mark_that_some_editors_put_before_a_file_is_no_damage(plain, tmp_path: Path, form):
+    folder = form(tmp_path / "a", plain, tokenizer_config={"model_max_length": 8})
+    expected = load_tokenizer(folder).encode(TEXT)
+    for path in folder.iterdir():
+        path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert load_tokenizer(folder).encode(TEXT) == expected

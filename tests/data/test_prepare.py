@@ -64,7 +64,7 @@ def test_dirty_stories_decode_back(tmp_path):
         "he said <|endoftext|> twice",
         "从前 🦊 كان",
         "two  spaces \n\n and\ttabs\u3000x",
-        "\ufeffx",
+        "x\ufeffy",
         "\x1c!",
     ] * 3
     content = b"\xef\xbb\xbf" + "\n<|endoftext|>\r\n".join(dirty * 5).encode()

@@ -1,5 +1,6 @@
 """GGUF files, read back by the official reader, and by transformers as by a stranger. llama.cpp itself: tests/peers."""
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -196,3 +197,22 @@ def test_a_full_disk_leaves_the_file_that_was_there(tmp_path: Path, tokenizer: T
     with pytest.raises(TaleError, match=r"cannot write .*model\.gguf: No space left"):
         write_gguf(path, random_model(), tokenizer, "tiny", "float32")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("weight", "stored", "told"),
+    [
+        (1e8, "q8_0", "the largest is 1e+08; give --dtype float32"),
+        (3.4e38, "bfloat16", "give --dtype float32"),
+        (float("nan"), "float32", "some are not finite"),
+        (float("inf"), "q8_0", "some are not finite"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_weights_that_the_format_cannot_hold_are_refused(tmp_path: Path, tokenizer: Tokenizer, weight, stored, told):
+    model = random_model()
+    with torch.no_grad():
+        model.blocks[0].attention.output.weight[0, 0] = weight
+    with pytest.raises(TaleError, match=re.escape(told)):
+        write_gguf(tmp_path / "a.gguf", model, tokenizer, "tiny", stored)
+    assert not list(tmp_path.iterdir())

@@ -91,11 +91,13 @@ def test_the_tensors_of_another_model_are_refused(run: RunFolder):
 
 
 def test_damage_names_the_way_out(run: RunFolder):
-    for step in (1, 2):
+    for step in (1, 2, 3):
         save_checkpoint(run, *stepped(0), Progress(step=step))
-    for step in (1, 2):
-        (run.checkpoint(step) / "model.safetensors").write_bytes(b"")
-    with pytest.raises(TaleError, match=r"go on from step-00000001, write that name into .*latest"):
+    (run.checkpoint(2) / "model.safetensors").write_bytes(b"")
+    (run.checkpoint(3) / "state.json").unlink()
+    for step, told in {2: "has been altered or cut", 3: r"state\.json is missing"}.items():
+        with pytest.raises(TaleError, match=f"{told}.*go on from step-00000001, write that name into .*latest"):
+            load_checkpoint(run, step, *stepped(0))
+    (run.checkpoint(1) / "model.safetensors").write_bytes(b"")
+    with pytest.raises(TaleError, match="no earlier checkpoint that is whole"):
         load_checkpoint(run, 2, *stepped(0))
-    with pytest.raises(TaleError, match="no earlier checkpoint"):
-        load_checkpoint(run, 1, *stepped(0))

@@ -183,6 +183,37 @@ def test_without_the_name_of_the_latest_nothing_is_deleted(trainer, tmp_path: Pa
     trainer(tmp_path, run={"keep_checkpoints": 3})
 
 
+def test_the_newest_that_is_advised_is_whole(trainer, tmp_path: Path):
+    run = RunFolder(tmp_path)
+    train(trainer(tmp_path, run={"keep_checkpoints": 3}))
+    (tmp_path / "latest").unlink()
+    (run.checkpoint(8) / "model.safetensors").write_bytes(b"torn")
+    shutil.copytree(run.checkpoint(8), run.checkpoint(9))
+    (run.checkpoint(9) / "state.json").unlink()
+    whole = run.steps()[-3]
+    with pytest.raises(TaleError, match=f"write {run.checkpoint(whole).name} into"):
+        trainer(tmp_path, run={"keep_checkpoints": 3})
+    run.point("latest", 9)
+    with pytest.raises(TaleError, match=f"; to go on from {run.checkpoint(whole).name}"):
+        trainer(tmp_path, run={"max_steps": 10})
+
+
+def test_the_only_checkpoint_is_set_aside_where_nothing_points_at_it(trainer, tmp_path: Path, capsys):
+    run = RunFolder(tmp_path)
+    train(trainer(tmp_path, run={"keep_checkpoints": 1}))
+    (tmp_path / "latest").unlink()
+    for step in run.steps()[:-1]:
+        shutil.rmtree(run.checkpoint(step))
+    before = outcome(tmp_path, 8)
+    trainer(tmp_path, run={"keep_checkpoints": 1})
+    assert run.steps() == [] and "the run begins again" in " ".join(capsys.readouterr().err.split())
+    (aside,) = run.checkpoints.iterdir()
+    aside.rename(run.checkpoint(8))
+    run.point("latest", 8)
+    train(trainer(tmp_path, run={"keep_checkpoints": 1}))
+    assert outcome(tmp_path, 8) == before
+
+
 def test_a_run_never_goes_back_before_its_checkpoint(trainer, tmp_path: Path):
     train(trainer(tmp_path))
     with pytest.raises(TaleError, match="has already been trained for 8 steps, more than 7 as asked"):
@@ -206,7 +237,7 @@ def test_a_step_back_overwrites_the_damaged_future(keep: int, trainer, tmp_path:
     shutil.copytree(run.path, tmp_path / "whole")
     for step in (6, 7, 8):
         (run.checkpoint(step) / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(TaleError, match="go on from step-00000007"):
+    with pytest.raises(TaleError, match="go on from step-00000005"):
         trainer(run.path, **changes)
     run.point("latest", 5)
     changes["run"]["keep_checkpoints"] = keep

@@ -5,10 +5,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from tinytale.data.raw_files import AS_USUAL, HEAD, MOST_BYTES, Part, RawFile, ReadingOptions, reading, shown
+from tinytale.data.raw_files import AS_USUAL, HEAD, MOST_BYTES, NO_TEXT, Part, RawFile, ReadingOptions, reading, shown
 from tinytale.errors import TaleError, UsageError
 
 SEPARATOR = "<|endoftext|>"
@@ -99,6 +100,20 @@ class Records(RawFile):
                 f"{where}: the story holds half a character (a lone surrogate); --errors replace puts ? in its place"
             ) from error
 
+    def unique(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """An object of JSON.
+
+        Raises:
+            ValueError: a name of the field stands in it twice, so that one of two texts would be lost.
+        """
+        record = dict(pairs)
+        if len(record) < len(pairs):
+            names = [name for name, _ in pairs]
+            for name in (self.options.field, *self.options.field.split(".")):
+                if names.count(name) > 1:
+                    raise ValueError(f"{name!r} stands in it {names.count(name)} times; expected one")
+        return record
+
 
 class JsonLines(Records):
     """A `.jsonl` file: one JSON object a line."""
@@ -113,7 +128,7 @@ class JsonLines(Records):
             if line.strip():
                 where = f"{shown(self.path)}, line {number}"
                 try:
-                    record = json.loads(line)
+                    record = json.loads(line, object_pairs_hook=self.unique)
                 except (ValueError, RecursionError) as error:
                     raise TaleError(
                         f"{where}: expected one JSON object, found {line.strip()[:40]!r} ({error})"
@@ -144,7 +159,7 @@ class JsonFile(JsonLines):
             )
         try:
             with self.text() as file:
-                records = json.load(file)
+                records = json.load(file, object_pairs_hook=self.unique)
         except (ValueError, RecursionError) as error:
             raise TaleError(f"{path}: expected one JSON array of objects ({error})") from error
         for index, record in enumerate(records):
@@ -154,23 +169,42 @@ class JsonFile(JsonLines):
 
 
 class TableFile(Records):
-    """A `.csv` or `.tsv` file, whose first line names the columns."""
+    """A `.csv` or `.tsv` file, whose first line names the columns.
+
+    Where that line has semicolons and no comma, as spreadsheets write it in many countries, they part the columns.
+    """
 
     def stories(self, noticed: Counter[str]) -> Iterator[str]:
         """The stories in order.
 
         Raises:
-            TaleError: there is no such column, a row is damaged or has too few fields (with its line).
+            TaleError: there is no such column or it is there twice; a row is damaged, or has more fields than there
+                are columns (with the line that it begins in).
         """
         csv.field_size_limit(MOST_BYTES)
         lines = (line for _, line in self.lines())
-        rows = csv.DictReader(lines, delimiter="\t" if self.path.suffix.lower() == ".tsv" else ",", strict=True)
+        first = next(lines, "")
+        between = "\t" if self.path.suffix.lower() == ".tsv" else ";" if ";" in first and "," not in first else ","
+        rows = csv.reader(chain([first], lines), delimiter=between, strict=True)
+        columns, line = [], 1
         try:
             for row in rows:
-                known = {name: value for name, value in row.items() if name is not None}
-                yield self.story(known, f"{shown(self.path)}, line {rows.line_num}", noticed)
+                where, line = f"{shown(self.path)}, line {line}", rows.line_num + 1
+                if not columns:
+                    columns = row
+                    if columns.count(self.options.field) > 1:
+                        raise TaleError(
+                            f"{where}: several columns are called {self.options.field!r}; rename all but one"
+                        )
+                elif any(row[len(columns) :]):
+                    raise TaleError(
+                        f"{where}: {len(row)} fields, but {len(columns)} columns; expected double quotes around a text"
+                        f" that holds {between!r}"
+                    )
+                elif row:
+                    yield self.story(dict(zip_longest(columns, row[: len(columns)])), where, noticed)
         except csv.Error as error:
-            raise TaleError(f"{shown(self.path)}, line {rows.line_num}: not a table as CSV has it: {error}") from error
+            raise TaleError(f"{shown(self.path)}, line {line}: not a table as CSV has it: {error}") from error
 
 
 class ParquetFile(Records):
@@ -327,6 +361,10 @@ def file_part(path: Path, *, name: str | None = None, options: ReadingOptions = 
     """
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
+        with reading(path), path.open("rb") as file:
+            begin = file.read(HEAD)
+        if told := next((told for start, told in NO_TEXT.items() if begin.startswith(start)), None):
+            raise UsageError(f"{shown(path)} is {told}")
         raise UsageError(
             f"{shown(path)}: expected a file named {', '.join(f'*{suffix}' for suffix in KINDS)};"
             " save the text of anything else as .txt"

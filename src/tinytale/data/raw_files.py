@@ -32,6 +32,12 @@ NO_TEXT = {
     b"%PDF-": "a PDF; save its text as .txt, for example: pdftotext FILE.pdf",
     b"PK\x03\x04": "a ZIP archive (.docx, .epub and .odt are such too); unpack it, or save its text as .txt",
     b"\x1f\x8b": "compressed with gzip; unpack it: gunzip FILE",
+    b"BZh9": "compressed with bzip2; unpack it: bunzip2 FILE",
+    b"\xfd7zXZ": "compressed with xz; unpack it: unxz FILE",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it: unzstd FILE",
+    b"7z\xbc\xaf": "a 7z archive; unpack it",
+    b"<!DOCTYPE html": "a web page (HTML), perhaps that of an error; download again, or save its text as .txt",
+    b"<!doctype html": "a web page (HTML), perhaps that of an error; download again, or save its text as .txt",
     b"\xd0\xcf\x11\xe0": "an old Word or Excel document; save its text as .txt",
     b"{\\rtf": "rich text (RTF); save it as plain text",
     b"\x00\x05\x16\x07": "what macOS notes beside a file (AppleDouble); delete it",
@@ -39,8 +45,20 @@ NO_TEXT = {
 }
 """How files begin that are no text, whatever their names say, and what to do about it."""
 
-MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, with whose mark it begins
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 """Byte order marks: what a file that begins with one is encoded in."""
+
+NOUGHTS = "\0\0\0"
+"""What a crash leaves in a file, and what a letter in UTF-32 has; one NUL may be in a text."""
+
+MARK = "\ufeff"
+"""The same as a character: where files with marks were joined, it stands at the beginning of a line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,16 +206,22 @@ class RawFile(Part):
         return ("utf-8", False) if self._not_text("utf-8", file) is None else ("cp1252", True)
 
     def _not_text(self, encoding: str, file: io.BufferedReader) -> str | None:
-        """Where the first byte is that is no text in that encoding, and what to do."""
+        """Where the first byte or character is that is no text in that encoding, and what to do."""
         decoder, line = codecs.getincrementaldecoder(encoding)(), 1
         for chunk in _and_end(_chunks(file)):
             try:
-                decoder.decode(chunk, final=not chunk)
+                text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 line += error.object.count(b"\n", 0, error.start)
                 called = "UTF-8" if encoding.startswith("utf-8") else encoding
                 return f"{shown(self.path)}, line {line}: byte 0x{error.object[error.start]:02x} is not {called}"
-            line += chunk.count(b"\n")
+            if NOUGHTS in text:
+                line += text.count("\n", 0, text.index(NOUGHTS))
+                return (
+                    f"{shown(self.path)}, line {line}: holds a row of NULs; a file that a crash has torn"
+                    " ends so, or it has another encoding (UTF-32, say); to delete it: tr -d '\\0' < FILE > NEW"
+                )
+            line += text.count("\n")
         return None
 
     @contextmanager
@@ -211,7 +235,9 @@ class RawFile(Part):
             raise TaleError(f"{shown(self.path)} is not the file that it was a moment ago: {error}") from error
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Numbered lines, each with its end as `\\n` (`\\r\\n` and `\\r` are line ends too), without a byte order mark.
+        """Numbered lines, each with its end as `\\n` (`\\r\\n` and `\\r` are line ends too).
+
+        A byte order mark at the beginning of any line is left out.
 
         Raises:
             TaleError: the file cannot be read, or a line is too long.
@@ -221,7 +247,7 @@ class RawFile(Part):
             while line := file.readline(MOST_BYTES + 1):
                 if len(line) > MOST_BYTES:
                     raise TaleError(self.too_long(f"line {number}"))
-                yield number, line
+                yield number, line.lstrip(MARK)
                 number += 1
 
     def too_long(self, what: str) -> str:

@@ -1,7 +1,7 @@
 """A source of stories, whatever a person typed: files, a folder, the Hub, the built-in corpus, standard input.
 
 A story is the text between two separators without the blanks around it; nothing inside it is changed but line ends,
-which all become `\\n`.
+which all become `\\n`, and byte order marks at the beginnings of lines, which are left out.
 """
 
 import glob

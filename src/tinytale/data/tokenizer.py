@@ -289,14 +289,14 @@ def _engine(settings: dict[str, Any]) -> "Engine":
 
 def _json(path: Path) -> dict[str, Any]:
     refuse_lfs_pointer(path)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def _of_merges(vocabulary: Path, merges: Path) -> dict[str, Any]:
     """GPT-2's own format as what a `tokenizer.json` holds."""
     refuse_lfs_pointer(merges)
     known = _json(vocabulary)
-    lines = [line.rstrip("\r") for line in merges.read_text(encoding="utf-8").split("\n")]
+    lines = [line.rstrip("\r") for line in merges.read_text(encoding="utf-8-sig").split("\n")]
     pairs = [line for line in lines if line and not line.startswith("#version")]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     ends = [added_token(END_OF_TEXT, known[END_OF_TEXT])] if END_OF_TEXT in known else []

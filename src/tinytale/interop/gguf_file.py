@@ -61,7 +61,7 @@ def write_gguf(path: Path, model: GPT2, tokenizer: Tokenizer, name: str, stored:
 
     Raises:
         UsageError: llama.cpp cannot compute this model, or not read its tokenizer.
-        TaleError: the disk refuses.
+        TaleError: the disk refuses, or a weight is not finite, or too large for the number format.
     """
     check_gguf(model.config, tokenizer)
     writer = gguf.GGUFWriter(path=None, arch=gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.GPT2])
@@ -78,12 +78,21 @@ def write_gguf(path: Path, model: GPT2, tokenizer: Tokenizer, name: str, stored:
         if matrix and not fits:
             whole.append(tensor_name)
         actual = kind if matrix and fits else Stored.F32
-        writer.add_tensor(tensor_name, gguf.quantize(tensor, actual), raw_dtype=actual)
+        written = gguf.quantize(tensor, actual)
+        if not np.isfinite(gguf.dequantize(written, actual)).all():
+            raise TaleError(f"{tensor_name} holds numbers that {actual.name} cannot hold; {_why(tensor)}")
+        writer.add_tensor(tensor_name, written, raw_dtype=actual)
     with written_whole(path) as partial, closing(writer):
         writer.write_header_to_file(partial)
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
     return whole
+
+
+def _why(tensor: np.ndarray) -> str:
+    if not np.isfinite(tensor).all():
+        return "some are not finite: the weights are damaged"
+    return f"the largest is {np.abs(tensor).max():.3g}; give --dtype float32"
 
 
 def check_gguf(config: ModelConfig, tokenizer: Tokenizer) -> None:

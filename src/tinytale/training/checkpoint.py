@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tinytale.config import ModelConfig, TrainConfig, override
 from tinytale.errors import TaleError
-from tinytale.files import PARTIAL, read_json, sync_folder, write_json
+from tinytale.files import PARTIAL, read_json, sha256_of, sync_folder, write_json
 from tinytale.model.gpt2 import GPT2
 from tinytale.runs import RunFolder
 from tinytale.training.optim import Optimiser
@@ -202,11 +202,35 @@ def refuse_other_architecture(run: RunFolder, step: int, config: ModelConfig) ->
 def _read_state(run: RunFolder, step: int) -> dict[str, Any]:
     """Progress and hashes, without the seal that has vouched for them."""
     path = run.checkpoint(step) / STATE
-    state = read_json(path)
-    seal = state.pop("seal", None) if isinstance(state, dict) else None
-    if not _is_state(state) or seal != _seal(state) or state["progress"]["step"] != step:
+    try:
+        state = _sealed_state(run, step)
+    except TaleError as error:
+        raise TaleError(f"{error}; {_way_out(run, step)}") from error
+    if state is None:
         raise TaleError(f"{path} has been altered, or is of another checkpoint; {_way_out(run, step)}")
     return state
+
+
+def _sealed_state(run: RunFolder, step: int) -> dict[str, Any] | None:
+    """What `_read_state` gives, or None if it has been altered."""
+    state = read_json(run.checkpoint(step) / STATE)
+    seal = state.pop("seal", None) if isinstance(state, dict) else None
+    whole = _is_state(state) and seal == _seal(state) and state["progress"]["step"] == step
+    return state if whole else None
+
+
+def whole_steps(run: RunFolder) -> list[int]:
+    """Steps whose checkpoints are there to the last byte, oldest first: a copy may have torn others."""
+    return [step for step in run.steps() if _is_whole(run, step)]
+
+
+def _is_whole(run: RunFolder, step: int) -> bool:
+    try:
+        state = _sealed_state(run, step)
+        folder = run.checkpoint(step)
+        return state is not None and all(sha256_of(folder / name) == sha for name, sha in state["files"].items())
+    except (TaleError, OSError):
+        return False
 
 
 def _is_state(state: Any) -> bool:
@@ -244,9 +268,9 @@ def _checked(run: RunFolder, step: int, name: str, expected: str) -> dict[str, T
 
 
 def _way_out(run: RunFolder, step: int) -> str:
-    earlier = [s for s in run.steps() if s < step]
+    earlier = [s for s in whole_steps(run) if s < step]
     if not earlier:
-        return "there is no earlier checkpoint: train again into a new folder"
+        return "there is no earlier checkpoint that is whole: train again into a new folder"
     return f"to go on from {run.checkpoint(earlier[-1]).name}, write that name into {run.path / 'latest'}"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinytale.console import console
 from tinytale.errors import TaleError
 from tinytale.files import write_text
 from tinytale.model.folder import save_model, save_weights
@@ -19,6 +20,7 @@ from tinytale.training.checkpoint import (
     load_checkpoint,
     prune_checkpoints,
     save_checkpoint,
+    whole_steps,
 )
 from tinytale.training.display import Display
 from tinytale.training.interrupt import Interrupt
@@ -257,11 +259,18 @@ def resume(run: RunFolder, state: TrainState) -> int:
     """
     ranks = state.ranks
     steps = run.steps() if ranks.main and run.pointer("latest") is None else []
-    if len(steps) > 1:  # one alone is what a kill leaves before the first has been pointed at
+    if len(steps) > 1:
+        whole = whole_steps(run)
         raise TaleError(
-            f"{run.path} has checkpoints, but its file `latest` is gone; to go on from the newest, write"
-            f" {run.checkpoint(steps[-1]).name} into {run.path / 'latest'}"
+            f"{run.path} has checkpoints, but its file `latest` is gone; "
+            + (
+                f"to go on from the newest, write {run.checkpoint(whole[-1]).name} into {run.path / 'latest'}"
+                if whole
+                else "none of them is whole: train again into a new folder"
+            )
         )
+    if steps:
+        _set_aside(run, steps[0])
     step = ranks.greatest((run.pointer("latest") or 0) if ranks.main else 0)
     if step > state.max_steps:
         raise TaleError(f"{run.path} has already been trained for {step} steps, more than {state.max_steps} as asked")
@@ -272,6 +281,22 @@ def resume(run: RunFolder, state: TrainState) -> int:
     if ranks.main:
         discard_beyond(run, state.progress)
     return step
+
+
+def _set_aside(run: RunFolder, step: int) -> None:
+    """Keep the only checkpoint of a run without `latest`, though the run begins again.
+
+    A kill leaves it so, before the first checkpoint has been pointed at; or somebody has lost the file.
+    """
+    path = run.checkpoint(step)
+    aside = path.with_name(f"{path.name}-set-aside")
+    if aside.exists():
+        return
+    path.rename(aside)
+    console.print(
+        f"{run.path / 'latest'} is gone, so the run begins again; its checkpoint lies in {aside} (to go on from it,"
+        f" give it its name {path.name} back and write that into `latest`)"
+    )
 
 
 def _publish_best_again(run: RunFolder, state: TrainState, best: int) -> None:
