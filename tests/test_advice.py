@@ -37,6 +37,7 @@ PRINTED_BY = {
     "evaluation/judge.py": ("evaluate",),
     "evaluation/stream.py": ("evaluate",),
     "generation/": ("generate",),
+    "interop/gguf_file.py": ("export",),
     "interop/hub_upload.py": ("push",),
     "interop/model_folder.py": ("export", "import"),
     "interop/shipping.py": ("export",),
