@@ -33,9 +33,8 @@ def cache_folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "tinytale"
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (
-        named if named.is_absolute() else Path.home() / ".cache"
-    ) / "tinytale"  # the XDG rules ignore a relative one
+    base = named if named.is_absolute() else Path.home() / ".cache"  # the XDG rules ignore a relative one
+    return base / "tinytale"
 
 
 def at_home(path: str) -> str:
@@ -50,7 +49,7 @@ def sha256_of(path: Path) -> str:
 
 
 def refuse_lfs_pointer(path: Path) -> None:
-    """Whether a file is itself, and not what a clone without Git LFS leaves in its place.
+    """Refuse the small file that a clone without Git LFS leaves in the place of a large one.
 
     Raises:
         TaleError: it is a pointer.

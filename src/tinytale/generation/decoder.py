@@ -16,10 +16,10 @@ MOST_SLOTS = 4096
 
 
 def check_slots(slots: int) -> None:
-    """See that somebody does not ask for more than any memory holds, before it is taken.
+    """Refuse more slots than any memory holds, before it is taken.
 
     Raises:
-        UsageError: he does.
+        UsageError: there are more than `MOST_SLOTS`.
     """
     if slots > MOST_SLOTS:
         raise UsageError(
