@@ -4,8 +4,10 @@
     python3 run.py                    the main job: a GPT-2 learns to tell stories, from nothing to its first samples
     python3 run.py test               all checks: ruff, pyright, every test (--peers: against other programs too;
                                       --full: faults, and abuse of the server, in full numbers)
+    python3 run.py test core          the tests of the core alone: for whoever changes the model
     python3 run.py test ARGUMENT ...  pytest alone, with these arguments
     python3 run.py docs               the site of all pages, in docs/_site; docs FOLDER puts it there
+    python3 run.py bench ...          measure side by side with other programs (tools/bench)
     python3 run.py COMMAND ...        any tinytale command (--help lists them)
 
 .venv is made anew when Python, pyproject.toml, constraints.txt or this file is another one. What you have installed
@@ -286,6 +288,9 @@ Your own text (a folder of .txt files; a line that is <|endoftext|> parts two st
 def test(*arguments: str) -> int:
     """All checks and a line on each; with arguments other than --peers and --full, pytest alone."""
     pytest = [PYTHON, "-m", "pytest", *arguments]
+    together = ["--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"]
+    if arguments == ("core",):
+        return run(*pytest[:3], ROOT / "tests/core", *together)
     if set(arguments) - {"--peers", "--full"}:
         return run(*pytest)
     parts = {
@@ -295,7 +300,7 @@ def test(*arguments: str) -> int:
         "pytest": pytest,
     }
     if not arguments:  # a comparison with a peer, or what is tried as often as it takes, has the machine for itself
-        parts["pytest"] = [*pytest, "-m", "not timed", "--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"]
+        parts["pytest"] = [*pytest, "-m", "not timed", *together]
         parts["timed"] = [*pytest, "-m", "timed"]
     summary, codes = [], []
     for name, command in parts.items():
@@ -322,7 +327,8 @@ def main(*arguments: str) -> int:
         say("\nStopped; the next start installs anew.")
         return 130
     if site:
-        return run(PYTHON, "-m", "sphinx", "-W", "-c", ROOT / "docs", ROOT, *(arguments[1:] or [ROOT / "docs/_site"]))
+        out = arguments[1:] or [ROOT / "docs/_site"]
+        return run(PYTHON, "-m", "sphinx", "-W", "-c", ROOT / "tools/site", ROOT, *out)
     if testing:
         os.chdir(ROOT)
         return test(*arguments[1:])
@@ -336,6 +342,8 @@ def main(*arguments: str) -> int:
     os.environ[STARTED_AS] = RUN.replace(
         "run.py", subprocess.list2cmdline([script]) if WINDOWS else shlex.quote(script)
     )
+    if arguments[:1] == ("bench",):
+        return run(PYTHON, "-m", *arguments)
     if WINDOWS:
         return run(TINYTALE, *arguments)
     os.execv(TINYTALE, [str(TINYTALE), *arguments])

@@ -10,9 +10,9 @@ from collections import defaultdict
 
 import torch
 
+from tinytale.addons.inspection.look import Look, look
+from tinytale.addons.quality.sense import Opening, read_openings
 from tinytale.data.tokenizer import Tokenizer, load_tokenizer
-from tinytale.evaluation.sense import Opening, read_openings
-from tinytale.inspection.look import Look, look
 from tinytale.model.folder import load_model
 from tinytale.model.gpt2 import GPT2
 from tinytale.runs import find_folder, model_folder

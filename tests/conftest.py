@@ -66,8 +66,8 @@ def count(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
 def built() -> None:
     """The native decoder and choice are compiled before the first test, so that no command tells of it."""
     from tinytale.config import ModelConfig
-    from tinytale.native.choice import available
-    from tinytale.native.decoder import why_not
+    from tinytale.generation.native_choice import available
+    from tinytale.generation.native_decoder import why_not
 
     why_not(ModelConfig())
     available()
@@ -148,8 +148,8 @@ def tale(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.fixture
 def judge_server() -> Iterator[Any]:
-    """A server with OpenAI's interface whose model grades stories: `tests/evaluation/judge_server.py`."""
-    spec = importlib.util.spec_from_file_location("judge_server", REPOSITORY / "tests/evaluation/judge_server.py")
+    """A server with OpenAI's interface whose model grades stories: `tests/addons/judge/judge_server.py`."""
+    spec = importlib.util.spec_from_file_location("judge_server", REPOSITORY / "tests/addons/judge/judge_server.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -190,3 +190,17 @@ def spawn_tale() -> Iterator[Callable[..., BaseProcess]]:
     yield spawn
     for process in begun:
         process.kill()
+
+
+@pytest.fixture
+def few_completions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few and short ones, so that the full suite takes a moment."""
+    from tinytale.addons.quality import suite  # before the settings are replaced: it names them as a type
+
+    version, prompts = suite.read_prompts()
+    monkeypatch.setattr(suite, "read_prompts", lambda: (version, prompts[::9]))
+    listed, openings = suite.read_openings()
+    few = {naming: some[:2] for naming, some in openings.items()}
+    monkeypatch.setattr(suite, "read_openings", lambda: (listed, few))
+    short = suite.CompletionSettings(max_new_tokens=2, beams=2, seeds=(0,))
+    monkeypatch.setattr("tinytale.addons.quality.completions.CompletionSettings", lambda: short)

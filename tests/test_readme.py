@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tinytale.data.builtin import story
+from tinytale.addons.builtin.stories import story
 
 SHORTER = {
     "full": ["--samples", "2"],

@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from tinytale.data.builtin import story
+from tinytale.addons.builtin.stories import story
 from tinytale.data.tokenizer import load_tokenizer
 from tinytale.files import sha256_of
 from tinytale.model.cache import KVCache

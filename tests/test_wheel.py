@@ -17,7 +17,7 @@ def test_the_wheel_carries_the_code_and_the_small_weights_where_there_are_any(
     build = pytest.importorskip("hatchling.build")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(repository / name, tmp_path)
-    for room in ("model", "evaluation"):
+    for room in ("model", "addons/quality"):
         shutil.copytree(repository / "src" / "tinytale" / room, tmp_path / "src" / "tinytale" / room)
     shutil.copy(repository / "src" / "tinytale" / "__init__.py", tmp_path / "src" / "tinytale")
     for name in ("small", "other") if shipped else ():
@@ -27,7 +27,7 @@ def test_the_wheel_carries_the_code_and_the_small_weights_where_there_are_any(
     wheel = build.build_wheel(str(tmp_path / "dist"))
     names = zipfile.ZipFile(tmp_path / "dist" / wheel).namelist()
     assert "tinytale/__init__.py" in names and "tinytale/model/gpt2.py" in names
-    assert {f"tinytale/evaluation/{name}.toml" for name in ("prompts", "rare_names", "right_words")} <= set(names)
+    assert {f"tinytale/addons/quality/{name}.toml" for name in ("prompts", "rare_names", "right_words")} <= set(names)
     expected = ["tinytale/weights/small/model/config.json"] if shipped else []
     assert [name for name in names if "weights" in name] == expected
 

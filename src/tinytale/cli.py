@@ -21,25 +21,26 @@ app = App(
     result_action="return_value",
     error_console=console,
 )
-for verb in (
-    "prepare",
-    "data",
-    "train",
-    "evaluate",
-    "compare",
-    "generate",
-    "chat",
-    "inspect",
-    "serve",
-    "export",
-    "push",
-    "bench",
-    "study",
-    "report",
-    "doctor",
-):
-    app.command(f"tinytale.commands.{verb}:{verb}", name=verb)
-app.command("tinytale.commands.import_model:import_model", name="import")  # a word that Python keeps for itself
+VERBS = {
+    "prepare": "commands.prepare:prepare",
+    "data": "addons.survey.commands:data",
+    "train": "commands.train:train",
+    "evaluate": "commands.evaluate:evaluate",
+    "compare": "addons.report.compare:compare",
+    "generate": "commands.generate:generate",
+    "chat": "addons.chat.commands:chat",
+    "inspect": "addons.serve.inspect:inspect",
+    "serve": "addons.serve.commands:serve",
+    "export": "addons.interop.export:export",
+    "import": "addons.interop.import_model:import_model",
+    "push": "addons.interop.push:push",
+    "study": "addons.study.commands:study",
+    "report": "addons.report.report:report",
+    "doctor": "addons.doctor.commands:doctor",
+}
+"""Each verb, and the function that is it."""
+for verb, function in VERBS.items():
+    app.command(f"tinytale.{function}", name=verb)
 
 HELP = ([], ["--help"], ["-h"])
 """What shows the list of all verbs; only then every verb is imported, for the first line of its docstring."""

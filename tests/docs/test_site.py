@@ -9,18 +9,17 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
-sys.path.insert(0, str(DOCS))
+from repository import cut, mathml
 
-from repository import cut, mathml  # noqa: E402
+DOCS = Path(__file__).parents[2] / "docs"
 
 pytestmark = pytest.mark.filterwarnings("ignore:path is deprecated:DeprecationWarning")
 """latex2mathml opens its table of signs in a way that Python 3.11 wants to be rid of, and later ones keep."""
 
 
 def build(source: Path, out: Path) -> "subprocess.CompletedProcess[str]":
-    """The command that docs/conf.py names."""
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-c", DOCS, source, out]
+    """The command that tools/site/conf.py names."""
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-c", DOCS.parent / "tools/site", source, out]
     return subprocess.run(command, capture_output=True, encoding="utf-8")
 
 

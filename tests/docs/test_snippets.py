@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tinytale.data.builtin import story
+from tinytale.addons.builtin.stories import story
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tinytale.native.attention import describe, packed_attention, ready
+from tinytale.model.native_attention import describe, packed_attention, ready
 
 SHAPES = {"S": (16, 256, 8, 32), "M": (8, 256, 8, 64), "124M": (2, 512, 12, 64)}
 """Batch, positions, heads, head size of the models in docs/experiments.md."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tinytale.bench import sizes
-from tinytale.bench.contenders import CONTENDERS
-from tinytale.bench.sizes import Size
+from bench import sizes
+from bench.contenders import CONTENDERS
+from bench.sizes import Size
 
 pytestmark = pytest.mark.peers
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tinytale.data.builtin import story
-from tinytale.interop.gguf_file import write_gguf
+from tinytale.addons.builtin.stories import story
+from tinytale.addons.interop.gguf_file import write_gguf
 from tinytale.runs import shipped_weights
 from tinytale.storyteller import Storyteller, load_storyteller
 
@@ -76,7 +76,7 @@ def small() -> Small:
 def onnx(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import jaxtyping
 
-    from tinytale.interop.onnx_folder import write_onnx_folder
+    from tinytale.addons.interop.onnx_folder import write_onnx_folder
 
     folder = tmp_path_factory.mktemp("onnx") / "small"
     with pytest.MonkeyPatch.context() as patch:

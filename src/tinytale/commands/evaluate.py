@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from tinytale.commands.judging import examine, find_examiner, stories_to_judge
 from tinytale.commands.options import Device, load_weights, need, print_json
 from tinytale.console import console
 from tinytale.data.raw_files import AS_USUAL, ReadingOptions
@@ -62,6 +61,8 @@ def evaluate(
     json: bool
         Print one JSON object.
     """
+    from tinytale.addons.judge.judging import examine, find_examiner, stories_to_judge
+
     run = RunFolder(find_folder(folder))
     weights = model_folder(run.path)
     is_run = weights != run.path
@@ -79,14 +80,14 @@ def evaluate(
     kept_in = out or (run.evaluation if in_run else None)
     examiner = find_examiner(judge, judge_model, kept_in)
 
-    from tinytale.evaluation.completions import CompletionSettings
-    from tinytale.evaluation.grading import judge_table
+    from tinytale.addons.judge.grading import judge_table
+    from tinytale.addons.quality.completions import CompletionSettings
+    from tinytale.addons.quality.samples import SampleSettings
+    from tinytale.addons.quality.suite import full_suite
+    from tinytale.addons.quality.telling import SLOTS
     from tinytale.evaluation.results import results_table, save_results, score
-    from tinytale.evaluation.samples import SampleSettings
     from tinytale.evaluation.story_scores import save_story_scores
     from tinytale.evaluation.stream import stream_of
-    from tinytale.evaluation.suite import full_suite
-    from tinytale.evaluation.telling import SLOTS
     from tinytale.generation.torch_decoder import TorchDecoder
     from tinytale.model.derive import cut_vocabulary
     from tinytale.model.weight_files import weights_digest
@@ -125,8 +126,8 @@ def evaluate(
 
 
 def _show_suite(result: dict[str, Any]) -> None:
-    from tinytale.evaluation.memorisation import memorisation_table
-    from tinytale.evaluation.suite_tables import profile_table, prompts_table, quality_table, sense_table
+    from tinytale.addons.quality.memorisation import memorisation_table
+    from tinytale.addons.quality.suite_tables import profile_table, prompts_table, quality_table, sense_table
 
     tables = [profile_table(result), quality_table(result)]
     english = result["quality"]["prompts"] is not None

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from tinytale.advice import command
 from tinytale.allocator import restart_tuned
-from tinytale.commands.dry_run import rehearsal
 from tinytale.commands.overrides import (
     DataOverrides,
     ModelOverrides,
@@ -77,6 +76,8 @@ def train(
     json: bool
         Print what --dry-run found as one JSON object.
     """
+    from tinytale.addons.dry_run.dry_run import rehearsal
+
     rehearse = rehearsal(dry_run, price_per_hour, json)
     changes: dict[str, dict[str, Any]] = {
         name: typed_fields(section)

@@ -81,7 +81,7 @@ class Builtin(Part):
     def stories(self, noticed: Counter[str]) -> Iterator[str]:
         """The stories in order; nothing is odd in them."""
         del noticed
-        from tinytale.data.builtin import story
+        from tinytale.addons.builtin.stories import story
 
         return (story(0, index) for index in range(self.count))
 
@@ -149,7 +149,7 @@ def open_source(
 
 def _from_hub(asked: str, options: ReadingOptions) -> Source:
     """The files of a data set on the Hub, fetched and verified."""
-    from tinytale.data.hub import download, resolve
+    from tinytale.addons.hub.source import download, resolve
 
     found = resolve(asked)
     parts = {"train": [], "test": []}

@@ -12,7 +12,6 @@ from jaxtyping import Int, Int64
 
 from tinytale.data.added_tokens import added_token, with_tokens_beside
 from tinytale.data.bytelevel import bytes_of, check_byte_level, splits_like_gpt2
-from tinytale.data.hub_client import check_home
 from tinytale.data.words import WordEncoder
 from tinytale.errors import TaleError, UsageError
 from tinytale.files import refuse_lfs_pointer, sha256_of, write_text
@@ -324,6 +323,8 @@ def _guarded(path: Path, read: Any) -> Tokenizer:
 def _gpt2_file(name: str) -> Path:
     """One file of GPT-2's tokenizer from the Hub or its cache, verified; fetched again if it is corrupt."""
     from huggingface_hub import hf_hub_download
+
+    from tinytale.addons.hub.client import check_home
 
     check_home()
     for again in (False, True):

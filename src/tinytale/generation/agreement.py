@@ -12,9 +12,9 @@ logits of the two are compared whenever a decoder is made, twice:
 
 from tinytale.errors import NotFiniteError
 from tinytale.generation.decoder import Decoder
+from tinytale.generation.native_decoder import NativeDecoder, Precision, why_not
 from tinytale.model.gpt2 import GPT2
 from tinytale.model.published import ROUNDING, difference, probe, small_model
-from tinytale.native.decoder import NativeDecoder, Precision, why_not
 
 ALLOWED: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 0.1, "int8": 0.5}
 """By how much the logits may differ with the decoder's own weights. Measured for the shipped weights and for 60 random

@@ -13,13 +13,13 @@ from torch import Tensor
 from tinytale.config import DecoderKind, Precision
 from tinytale.console import console
 from tinytale.errors import UsageError
+from tinytale.generation import native_choice as native_choice
 from tinytale.generation.agreement import native_decoder
 from tinytale.generation.decoder import Decoder, check_slots
 from tinytale.generation.decoding import Choice, Decoding
 from tinytale.generation.sampling import Randoms
 from tinytale.generation.torch_decoder import TorchDecoder
 from tinytale.model.gpt2 import GPT2
-from tinytale.native import choice as native_choice
 
 
 def decoder_for(model: GPT2, slots: int, precision: Precision = "auto", kind: DecoderKind = "auto") -> Decoder:

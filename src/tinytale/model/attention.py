@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from tinytale.config import ModelConfig
 from tinytale.model.cache import LayerCache
-from tinytale.native.attention import packed_attention, takes
+from tinytale.model.native_attention import packed_attention, takes
 
 Kernels = Literal["textbook", "fused", "native"]
 """`textbook`: every operation written out as its formula. `fused`: torch's own kernel for the same formula. `native`:

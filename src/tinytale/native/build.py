@@ -17,6 +17,8 @@ from tinytale.console import console
 from tinytale.files import cache_folder, sha256_of
 
 USUAL = ("c++", "g++", "clang++", "cl")
+CPP = Path(__file__).parent / "cpp"
+"""Our sources."""
 COMPILER_SECONDS = 180.0
 """A compiler that has not ended by then is given up: it takes some seconds on a laptop."""
 

@@ -1,0 +1,1 @@
+"""What hangs around the core. Each folder has a README."""

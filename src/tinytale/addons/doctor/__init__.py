@@ -1,0 +1,1 @@
+"""Doctor: what this machine has and can do: cores, memory, kernels, and which recipe suits it."""

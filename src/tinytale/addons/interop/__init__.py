@@ -1,0 +1,1 @@
+"""Other programs: models for elsewhere and from elsewhere: GGUF, ONNX, folders for transformers, the Hub."""

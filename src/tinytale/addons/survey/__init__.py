@@ -1,0 +1,1 @@
+"""Survey: what a text or dataset holds: duplicates, near duplicates, blemishes, overlap of splits."""

@@ -1,1 +1,0 @@
-"""Runs and models for elsewhere."""
