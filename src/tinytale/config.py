@@ -8,7 +8,7 @@ import sys
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -30,6 +30,26 @@ FILLED_IN_BY_TRAIN = {"vocab_size", "folder", "digest", "start_digest", "teacher
 
 NOT_OF_SHAPE = ("dropout", "attention_dropout")
 """Settings of the model that weights do not decide."""
+
+
+ANY = None
+"""In a table of what a fast form knows: every value of a field."""
+
+
+def unknown_field(settings: Any, knows: Mapping[str, Collection[Any] | None]) -> str | None:
+    """The first setting that a fast form or another program does not implement, as `norm = 'post'`; None if it has all.
+
+    Args:
+        settings: a dataclass, such as `ModelConfig`.
+        knows: the fields that are implemented: with `ANY` value, or with the values that are. A field that is not named
+            must have its default, so that a field which is added later is refused until somebody implements it.
+    """
+    for each in dataclasses.fields(settings):
+        value, default = getattr(settings, each.name), each.default
+        known = knows.get(each.name, (default,))
+        if known is not ANY and value not in known:
+            return f"{each.name} = {value!r}"
+    return None
 
 
 def _require(valid: bool, section: Any, name: str, expected: str) -> None:
